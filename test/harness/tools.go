@@ -1,0 +1,103 @@
+package harness
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Root returns the repository's root folder.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Artifact returns a path under build/, which git ignores, for a file that is
+// kept for people to look at, such as a screenshot.
+func Artifact(tb testing.TB, name string) string {
+	tb.Helper()
+	dir := filepath.Join(Root(), "build", "test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+// Tool returns the path of a program that the test needs.
+func Tool(tb testing.TB, name string) string {
+	tb.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(tb, name+" is not installed: "+err.Error())
+	}
+	return path
+}
+
+// missing ends a test for want of something that is installed beside Go.
+func missing(tb testing.TB, why string) {
+	tb.Helper()
+	if os.Getenv("BROADCASTD_TEST_TOOLS") == "required" {
+		tb.Fatal(why)
+	}
+	tb.Skip(why)
+}
+
+// built is the daemon's binary, compiled once for a test process.
+var built struct {
+	once sync.Once
+	path string
+	out  []byte
+	err  error
+}
+
+// Build compiles cmd/broadcastd and returns the binary's path. The binary
+// stays under build/ and is shared by the tests of one process.
+func Build(tb testing.TB) string {
+	tb.Helper()
+	built.once.Do(func() {
+		// A name of its own for each test process: packages are tested at the
+		// same time, and a running binary cannot be written over.
+		name := "broadcastd-" + strconv.Itoa(os.Getpid())
+		built.path = Artifact(tb, name)
+		cmd := exec.Command("go", "build", "-o", built.path, "./cmd/broadcastd")
+		cmd.Dir = Root()
+		built.out, built.err = cmd.CombinedOutput()
+	})
+	if built.err != nil {
+		tb.Fatalf("go build ./cmd/broadcastd: %v\n%s", built.err, built.out)
+	}
+	return built.path
+}
+
+// RemoveBinary deletes what Build made. Call it at the end of TestMain.
+func RemoveBinary() {
+	if built.path != "" {
+		os.Remove(built.path)
+	}
+}
+
+// FreePort returns a port of 127.0.0.1 that was free a moment ago for TCP and
+// for UDP alike.
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		l.Close()
+		if err == nil {
+			u.Close()
+			return port
+		}
+	}
+	tb.Fatal("no port is free for TCP and UDP")
+	return 0
+}
