@@ -1,0 +1,75 @@
+// Package browser_test plays broadcasts in headless Chromium: our own page,
+// and the stock players of the npm registry.
+package browser_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/broadcastd/broadcastd/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	harness.RemoveBinary()
+	os.Exit(code)
+}
+
+// pages serves the test pages, bundled with the stock players, on
+// http://localhost, which browsers treat as a secure context.
+func pages(t *testing.T) *url.URL {
+	t.Helper()
+	dir := harness.BrowserDir(t)
+	bundles.Do(func() {
+		bundles.dir, bundles.err = os.MkdirTemp("", "broadcastd-pages-")
+		if bundles.err != nil {
+			return
+		}
+		cmd := exec.Command(harness.Tool(t, "node"), "bundle.mjs", bundles.dir)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			bundles.err = fmt.Errorf("node bundle.mjs: %w\n%s", err, out)
+		}
+	})
+	if bundles.err != nil {
+		t.Fatal(bundles.err)
+	}
+	t.Cleanup(func() { os.RemoveAll(bundles.dir) })
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir(filepath.Join(dir, "pages"))))
+	for _, script := range []string{"watch.js", "publish.js"} {
+		mux.HandleFunc("/"+script, func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFile(w, r, filepath.Join(bundles.dir, script))
+		})
+	}
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	u, err := url.Parse(strings.Replace(s.URL, "127.0.0.1", "localhost", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+var bundles struct {
+	sync.Once
+	dir string
+	err error
+}
+
+// page returns the address of a test page with its query.
+func page(site *url.URL, path string, query ...string) string {
+	q := url.Values{}
+	for i := 0; i < len(query); i += 2 {
+		q.Set(query[i], query[i+1])
+	}
+	return site.JoinPath(path).String() + "?" + q.Encode()
+}
