@@ -1,0 +1,232 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A Key is one setting. Its value travels as text, in the form that the file
+// has: a scalar, or YAML for the keys that hold a list.
+type Key struct {
+	Name    string // dotted, as in http.listen
+	Help    string // one line
+	Default string // what stands when nothing is set
+	Secret  bool   // masked when printed; NAME_FILE reads it from a file
+	List    bool   // the value is a YAML list
+	Bool    bool
+	Later   bool // accepted, but nothing stands behind it yet
+
+	set func(*Config, string) error
+}
+
+// Env returns the variable that overrides the key.
+func (k Key) Env() string {
+	return "BROADCASTD_" + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "__"))
+}
+
+// Flag returns the flag that overrides the key, without its dashes.
+func (k Key) Flag() string { return strings.ReplaceAll(k.Name, "_", "-") }
+
+// Keys returns every key, in the order in which they are printed. The default
+// state directory depends on the user and comes in.
+func Keys(stateDir string) []Key {
+	return []Key{
+		{Name: "state_dir", Default: stateDir, Help: "where the certificate and the admin key are kept",
+			set: func(c *Config, v string) error { return setText(&c.StateDir, v) }},
+		{Name: "admin_key", Secret: true, Help: "key of the administrator; empty generates one and keeps it in the state directory",
+			set: func(c *Config, v string) error { return setAdminKey(&c.AdminKey, v) }},
+		{Name: "demo", Default: "false", Bool: true, Help: "feed the built-in clip as stream/local/demo",
+			set: func(c *Config, v string) error { return setBool(&c.Demo, v) }},
+		{Name: "http.listen", Default: ":8080", Help: "site, API and ingest over HTTP (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.HTTP.Listen, v) }},
+		{Name: "moq.listen", Default: ":4443", Help: "MoQT over QUIC and WebTransport (UDP), and the site over HTTPS (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.MoQ.Listen, v) }},
+		{Name: "moq.public", Help: "URL of MoQT as players reach it, such as https://live.example:4443",
+			set: func(c *Config, v string) error { return setURL(&c.MoQ.Public, v, "https", "moqt") }},
+		{Name: "moq.join", Default: "group", Help: "where a late subscriber starts: group (its first frame) or strict (as the draft says)",
+			set: func(c *Config, v string) error { return setOne(&c.MoQ.Join, v, "group", "strict") }},
+		{Name: "rtmp.listen", Default: ":1935", Later: true, Help: "RTMP (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.RTMP.Listen, v) }},
+		{Name: "srt.listen", Default: ":8890", Later: true, Help: "SRT (UDP)",
+			set: func(c *Config, v string) error { return setListen(&c.SRT.Listen, v) }},
+		{Name: "webrtc.listen", Default: ":8189", Later: true, Help: "ICE for WHIP and WHEP (UDP)",
+			set: func(c *Config, v string) error { return setListen(&c.WebRTC.Listen, v) }},
+		{Name: "admin.listen", Default: "127.0.0.1:9998", Help: "/healthz, /readyz, /metrics and pprof (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.Admin.Listen, v) }},
+		{Name: "public_url", Help: "URL of the site as browsers reach it, such as https://live.example",
+			set: func(c *Config, v string) error { return setURL(&c.PublicURL, v, "https", "http") }},
+		{Name: "tls.cert", Help: "certificate chain in PEM, read again when it changes; empty is self-signed",
+			set: func(c *Config, v string) error { return setText(&c.TLS.Cert, v) }},
+		{Name: "tls.key", Help: "private key in PEM for tls.cert",
+			set: func(c *Config, v string) error { return setText(&c.TLS.Key, v) }},
+		{Name: "group_duration", Default: "1s", Help: "least length of a group, 500ms to 10s",
+			set: func(c *Config, v string) error {
+				return setDuration(&c.GroupDuration, v, 500*time.Millisecond, 10*time.Second)
+			}},
+		{Name: "ingest.grace", Default: "5s", Help: "how long a lost input may take to return to its broadcast, up to 5m",
+			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) }},
+		{Name: "pulls", List: true, Later: true, Help: "remote presentations to fetch: a list of name and url",
+			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) }},
+		{Name: "auth.jwks", Later: true, Help: "URL or file of the keys that sign tokens",
+			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) }},
+		{Name: "auth.loopback", Default: "true", Bool: true, Help: "let loopback peers use ad-hoc names without a key",
+			set: func(c *Config, v string) error { return setBool(&c.Auth.Loopback, v) }},
+		{Name: "trusted_proxies", List: true, Later: true, Help: "addresses or prefixes of proxies whose Forwarded header counts",
+			set: func(c *Config, v string) error { return setPrefixes(&c.TrustedProxies, v) }},
+		{Name: "log.level", Default: "info", Help: "debug, info, warn or error",
+			set: func(c *Config, v string) error { return setOne(&c.Log.Level, v, "debug", "info", "warn", "error") }},
+		{Name: "log.format", Default: "auto", Help: "text, json, or auto: text on a terminal",
+			set: func(c *Config, v string) error { return setOne(&c.Log.Format, v, "auto", "text", "json") }},
+	}
+}
+
+func setText(p *string, v string) error {
+	if strings.ContainsAny(v, "\x00\n\r") {
+		return errors.New("has a line break in it")
+	}
+	*p = v
+	return nil
+}
+
+func setAdminKey(p *string, v string) error {
+	if v == masked {
+		return errors.New("is the mask that `config print` shows")
+	}
+	if v != "" && len(v) < 16 {
+		return errors.New("is shorter than 16 characters") // the value itself must not be shown
+	}
+	*p = v
+	return nil
+}
+
+func setBool(p *bool, v string) error {
+	switch strings.ToLower(v) {
+	case "true", "yes", "on", "1":
+		*p = true
+	case "false", "no", "off", "0":
+		*p = false
+	default:
+		return fmt.Errorf("is %q, want true or false", v)
+	}
+	return nil
+}
+
+func setOne(p *string, v string, words ...string) error {
+	if !slices.Contains(words, v) {
+		return fmt.Errorf("is %q, want %s", v, strings.Join(words, " or "))
+	}
+	*p = v
+	return nil
+}
+
+func setDuration(p *time.Duration, v string, least, most time.Duration) error {
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return fmt.Errorf("is %q, want a duration such as 1s or 500ms", v)
+	}
+	if d < least || d > most {
+		return fmt.Errorf("is %v, want %v to %v", d, least, most)
+	}
+	*p = d
+	return nil
+}
+
+func setListen(p *string, v string) error {
+	if v == "" {
+		*p = ""
+		return nil
+	}
+	_, port, err := net.SplitHostPort(v)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("is %q, want host:port such as :8080 or 127.0.0.1:8080", v)
+	}
+	*p = v
+	return nil
+}
+
+func setURL(p *string, v string, schemes ...string) error {
+	if v == "" {
+		*p = ""
+		return nil
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !slices.Contains(schemes, u.Scheme) {
+		return fmt.Errorf("is no URL of the form %s://host", strings.Join(schemes, "://host or "))
+	}
+	*p = strings.TrimSuffix(v, "/")
+	return nil
+}
+
+func setPrefixes(p *[]netip.Prefix, v string) error {
+	texts, err := parseList[string](v)
+	if err != nil {
+		return err
+	}
+	list := make([]netip.Prefix, 0, len(texts))
+	for _, t := range texts {
+		prefix, err := netip.ParsePrefix(t)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(t)
+			if addrErr != nil {
+				return fmt.Errorf("has %q, want an address or a prefix such as 10.0.0.0/8", t)
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		list = append(list, prefix.Masked())
+	}
+	*p = list
+	return nil
+}
+
+func setPulls(p *[]Pull, v string) error {
+	list, err := parseList[Pull](v)
+	if err != nil {
+		return err
+	}
+	for i, pull := range list {
+		u, err := url.Parse(pull.URL)
+		switch {
+		case pull.Name == "":
+			return fmt.Errorf("entry %d has no name", i+1)
+		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+			return fmt.Errorf("entry %d (%s) has no http or https url", i+1, pull.Name)
+		}
+	}
+	*p = list
+	return nil
+}
+
+// parseList reads a list in YAML's flow or block form; an empty text is an
+// empty list, and a text with commas alone is a list of words.
+func parseList[T any](v string) ([]T, error) {
+	if strings.TrimSpace(v) == "" {
+		return nil, nil
+	}
+	var list []T
+	dec := yaml.NewDecoder(strings.NewReader(v))
+	dec.KnownFields(true)
+	err := dec.Decode(&list)
+	if err == nil {
+		return list, nil
+	}
+	if !strings.ContainsAny(v, "[]{}\n") {
+		dec := yaml.NewDecoder(strings.NewReader("[" + v + "]"))
+		dec.KnownFields(true)
+		if dec.Decode(&list) == nil {
+			return list, nil
+		}
+	}
+	return nil, fmt.Errorf("is no YAML list: %s", strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n ", ""), "yaml: "))
+}
