@@ -198,3 +198,12 @@ func toMillis(d time.Duration) uint64 {
 func fromMillis(v uint64) time.Duration {
 	return time.Duration(min(v, maxMillis)) * time.Millisecond
 }
+
+// checked returns m, or its zero value if reading it from c failed.
+func checked[M any](m M, c *cursor) (M, error) {
+	if err := c.finish(); err != nil {
+		var zero M
+		return zero, err
+	}
+	return m, nil
+}

@@ -124,3 +124,61 @@ func ParseFrame(b []byte) (t MessageType, body []byte, n int, err error) {
 	}
 	return MessageType(typ), b[n : n+size], n + size, nil
 }
+
+// ParseMessage parses one whole body of a message of type t. The result does
+// not alias body.
+//
+// Some messages depend on what they belong to, and request says what that is.
+// For RequestOK and RequestError it is the type of the message they answer,
+// TypeRequestUpdate for an update. For RequestUpdate and Goaway it is the type
+// of the message that opened the stream, TypeSetup on the control stream. The
+// other types do not look at it.
+func ParseMessage(t MessageType, body []byte, request MessageType) (Message, error) {
+	switch t {
+	case TypeSetup:
+		return message(ParseSetup(body))
+	case TypeGoaway:
+		return message(ParseGoaway(body, request == TypeSetup))
+	case TypeSubscribe:
+		return message(ParseSubscribe(body))
+	case TypeSubscribeOK:
+		return message(ParseSubscribeOK(body))
+	case TypeRequestUpdate:
+		return message(ParseRequestUpdate(body, request))
+	case TypeRequestOK:
+		return message(ParseRequestOK(body, request))
+	case TypeRequestError:
+		return message(ParseRequestError(body, request))
+	case TypePublish:
+		return message(ParsePublish(body))
+	case TypePublishDone:
+		return message(ParsePublishDone(body))
+	case TypeFetch:
+		return message(ParseFetch(body))
+	case TypeFetchOK:
+		return message(ParseFetchOK(body))
+	case TypeTrackStatus:
+		return message(ParseTrackStatus(body))
+	case TypePublishNamespace:
+		return message(ParsePublishNamespace(body))
+	case TypeSubscribeNamespace:
+		return message(ParseSubscribeNamespace(body))
+	case TypeSubscribeTracks:
+		return message(ParseSubscribeTracks(body))
+	case TypeNamespace:
+		return message(ParseNamespaceMsg(body))
+	case TypeNamespaceDone:
+		return message(ParseNamespaceDone(body))
+	case TypePublishBlocked:
+		return message(ParsePublishBlocked(body))
+	}
+	return nil, violation(t.String(), 0, "unknown message type")
+}
+
+// message makes a Message of a parser's result, nil if there is an error.
+func message[M Message](m M, err error) (Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
