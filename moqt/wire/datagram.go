@@ -48,8 +48,9 @@ func ParseDatagramType(b []byte) (DatagramType, error) {
 
 // A Datagram is an object that is sent as one datagram (section 11.3.1).
 type Datagram struct {
-	Alias uint64 // track alias
-	Location
+	Alias    uint64 // track alias
+	Group    uint64
+	Object   uint64
 	Priority uint8 // 0 with DefaultPriority
 	// DefaultPriority: the object has the track's default priority.
 	DefaultPriority bool

@@ -74,14 +74,18 @@ func (r FetchRange) String() string { return name(fetchRanges, r) }
 // for a range without objects. A marker ends at its location, inclusive, and
 // starts after the item before it; of the other fields it has none.
 type FetchObject struct {
-	Range FetchRange
-	Location
+	Range      FetchRange
+	Group      uint64
+	Object     uint64
 	Subgroup   uint64 // 0 if Datagram
 	Datagram   bool   // the object's forwarding preference is datagram
 	Priority   uint8
 	Properties Properties // nil: none
 	Length     uint64     // bytes of payload that follow
 }
+
+// Location returns the location of o.
+func (o FetchObject) Location() Location { return Location{o.Group, o.Object} }
 
 // fetchPrior is what the fields of the next item may refer to.
 type fetchPrior struct {
@@ -96,7 +100,7 @@ type fetchPrior struct {
 
 // add makes o the prior item.
 func (p *fetchPrior) add(o FetchObject) {
-	p.started, p.at = true, o.Location
+	p.started, p.at = true, o.Location()
 	if o.Range != FetchNoRange {
 		return // subgroup and priority stay those of the last object
 	}
@@ -142,8 +146,8 @@ func (r *FetchReader) Parse(b []byte) (o FetchObject, n int, err error) {
 		return FetchObject{}, 0, ErrShort
 	case flags == uint64(FetchNonExistent) || flags == uint64(FetchUnknown):
 		o.Range = FetchRange(flags)
-		o.Location = Location{s.varint(), s.varint()}
-		if !s.short && r.prior.backward(o.Location) {
+		o.Group, o.Object = s.varint(), s.varint()
+		if !s.short && r.prior.backward(o.Location()) {
 			err = violation("fetch object", 0, "range ends before the object ahead of it")
 		}
 	case flags >= fetchFlagsEnd:
@@ -258,11 +262,11 @@ func NewFetchWriter(order GroupOrder) FetchWriter {
 // as it was, and ErrFetchOrder.
 func (w *FetchWriter) Append(b []byte, o FetchObject) ([]byte, error) {
 	p := &w.prior
-	if p.backward(o.Location) {
+	if p.backward(o.Location()) {
 		return b, ErrFetchOrder
 	}
 	if o.Range != FetchNoRange {
-		b = o.Location.Append(AppendVarint(b, uint64(o.Range)))
+		b = o.Location().Append(AppendVarint(b, uint64(o.Range)))
 	} else {
 		b = p.append(b, o)
 	}
