@@ -51,5 +51,6 @@ func (h Header) MIMEType() string {
 
 // sampleDefaults are the values of trex, for samples whose fragment has none.
 type sampleDefaults struct {
+	entry                 uint32 // sample description index, counted from 1
 	duration, size, flags uint32
 }

@@ -1,0 +1,247 @@
+package cmaf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+const visualEntrySize = 78 // fixed fields of VisualSampleEntry, ISO/IEC 14496-12 section 12.1.3
+
+// parseAVC fills h from an avc1 or avc3 sample entry.
+func parseAVC(entry *box, h *Header) error {
+	if err := entry.need(visualEntrySize); err != nil {
+		return err
+	}
+	h.Width = int(binary.BigEndian.Uint16(entry.body[24:]))
+	h.Height = int(binary.BigEndian.Uint16(entry.body[26:]))
+	found := false
+	it := boxIter{parent: entry.path(), off: entry.bodyOff() + visualEntrySize, b: entry.body[visualEntrySize:]}
+	for {
+		b, ok, err := it.next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		switch b.typ {
+		case typeAvcC:
+			if err := parseAvcC(&b, entry.typ, h); err != nil {
+				return err
+			}
+			found = true
+		case typeBtrt:
+			if err := parseBtrt(&b, h); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		return entry.fail("has no avcC")
+	}
+	return nil
+}
+
+// parseAvcC reads the AVC decoder configuration record, ISO/IEC 14496-15
+// section 5.3.3.
+func parseAvcC(b *box, entry fourCC, h *Header) error {
+	p := b.body
+	if err := b.need(6); err != nil {
+		return err
+	}
+	if p[0] != 1 {
+		return b.fail("configuration version %d is not 1", p[0])
+	}
+	h.Codec = fmt.Sprintf("%s.%02x%02x%02x", entry, p[1], p[2], p[3])
+	if p[4]&3 == 2 {
+		return b.fail("NAL unit lengths of 3 bytes are not allowed")
+	}
+	count := int(p[5] & 31)
+	p = p[6:]
+	for i := range count {
+		if len(p) < 2 || len(p)-2 < int(binary.BigEndian.Uint16(p)) {
+			return b.fail("ends inside SPS %d of %d", i+1, count)
+		}
+		n := int(binary.BigEndian.Uint16(p))
+		if i == 0 {
+			s, err := parseSPS(p[2 : 2+n])
+			if err != nil {
+				return b.fail("%v", err)
+			}
+			h.Codec = fmt.Sprintf("%s.%02x%02x%02x", entry, s.profile, s.compat, s.level)
+			h.Width, h.Height, h.FrameRate = s.width, s.height, s.frameRate
+		}
+		p = p[2+n:]
+	}
+	if count == 0 && entry == typeAvc1 {
+		return b.fail("has no SPS, which avc1 needs")
+	}
+	return nil
+}
+
+// parseBtrt takes the maximum bitrate, or the average where it is larger
+// (ISO/IEC 14496-12 section 8.5.2.2).
+func parseBtrt(b *box, h *Header) error {
+	if err := b.need(12); err != nil {
+		return err
+	}
+	rate := max(binary.BigEndian.Uint32(b.body[4:]), binary.BigEndian.Uint32(b.body[8:]))
+	h.Bitrate = max(h.Bitrate, int(rate))
+	return nil
+}
+
+type avcSPS struct {
+	profile, compat, level byte
+	width, height          int
+	frameRate              float64 // 0: not said
+}
+
+// parseSPS reads an H.264 sequence parameter set, NAL unit header included,
+// as far as the VUI timing (ISO/IEC 14496-10 sections 7.3.2.1.1 and E.1.1).
+func parseSPS(nal []byte) (avcSPS, error) {
+	if len(nal) < 5 || nal[0]&31 != 7 {
+		return avcSPS{}, fmt.Errorf("SPS: not a sequence parameter set")
+	}
+	s := avcSPS{profile: nal[1], compat: nal[2], level: nal[3]}
+	r := bitReader{b: bytes.ReplaceAll(nal[4:], []byte{0, 0, 3}, []byte{0, 0})}
+	r.ue() // seq_parameter_set_id
+	chroma, separate := uint32(1), false
+	switch s.profile {
+	case 100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135:
+		chroma = r.ue()
+		if chroma > 3 {
+			return s, fmt.Errorf("SPS: chroma_format_idc %d", chroma)
+		}
+		if chroma == 3 {
+			separate = r.flag()
+		}
+		r.ue()        // bit_depth_luma_minus8
+		r.ue()        // bit_depth_chroma_minus8
+		r.flag()      // qpprime_y_zero_transform_bypass_flag
+		if r.flag() { // seq_scaling_matrix_present_flag
+			skipScalingLists(&r, chroma)
+		}
+	}
+	r.ue() // log2_max_frame_num_minus4
+	if err := skipPicOrderCnt(&r); err != nil {
+		return s, err
+	}
+	r.ue()   // max_num_ref_frames
+	r.flag() // gaps_in_frame_num_value_allowed_flag
+	w, fh := r.ue(), r.ue()
+	if w > 4095 || fh > 4095 {
+		return s, fmt.Errorf("SPS: picture of %d by %d macroblocks", uint64(w)+1, uint64(fh)+1)
+	}
+	fields := uint32(2) // 2 - frame_mbs_only_flag
+	if r.flag() {
+		fields = 1
+	} else {
+		r.flag() // mb_adaptive_frame_field_flag
+	}
+	r.flag() // direct_8x8_inference_flag
+	s.width, s.height = int(w+1)*16, int(fh+1)*16*int(fields)
+	if r.flag() { // frame_cropping_flag
+		left, right, top, bottom := int64(r.ue()), int64(r.ue()), int64(r.ue()), int64(r.ue())
+		ux, uy := int64(1), int64(fields)
+		if !separate && (chroma == 1 || chroma == 2) {
+			ux = 2
+		}
+		if !separate && chroma == 1 {
+			uy *= 2
+		}
+		cw, ch := int64(s.width)-ux*(left+right), int64(s.height)-uy*(top+bottom)
+		if cw <= 0 || ch <= 0 {
+			return s, fmt.Errorf("SPS: nothing is left of %dx%d after cropping", s.width, s.height)
+		}
+		s.width, s.height = int(cw), int(ch)
+	}
+	if r.flag() { // vui_parameters_present_flag
+		s.frameRate = vuiFrameRate(&r)
+	}
+	if r.over {
+		return s, fmt.Errorf("SPS: ends early")
+	}
+	return s, nil
+}
+
+func skipScalingLists(r *bitReader, chroma uint32) {
+	lists := 8
+	if chroma == 3 {
+		lists = 12
+	}
+	for i := range lists {
+		if !r.flag() {
+			continue
+		}
+		size := 16
+		if i >= 6 {
+			size = 64
+		}
+		last, next := int32(8), int32(8)
+		for range size {
+			if next != 0 {
+				next = (last + r.se()) & 255
+			}
+			if next != 0 {
+				last = next
+			}
+		}
+	}
+}
+
+func skipPicOrderCnt(r *bitReader) error {
+	switch typ := r.ue(); typ {
+	case 0:
+		r.ue() // log2_max_pic_order_cnt_lsb_minus4
+	case 1:
+		r.flag() // delta_pic_order_always_zero_flag
+		r.se()   // offset_for_non_ref_pic
+		r.se()   // offset_for_top_to_bottom_field
+		n := r.ue()
+		if n > 255 {
+			return fmt.Errorf("SPS: num_ref_frames_in_pic_order_cnt_cycle %d", n)
+		}
+		for range n {
+			r.se()
+		}
+	case 2:
+	default:
+		return fmt.Errorf("SPS: pic_order_cnt_type %d", typ)
+	}
+	return nil
+}
+
+// vuiFrameRate reads the VUI as far as its timing; a field is one tick.
+func vuiFrameRate(r *bitReader) float64 {
+	if r.flag() { // aspect_ratio_info_present_flag
+		if r.bits(8) == 255 {
+			r.bits(32)
+		}
+	}
+	if r.flag() { // overscan_info_present_flag
+		r.flag()
+	}
+	if r.flag() { // video_signal_type_present_flag
+		r.bits(4)
+		if r.flag() {
+			r.bits(24)
+		}
+	}
+	if r.flag() { // chroma_loc_info_present_flag
+		r.ue()
+		r.ue()
+	}
+	if !r.flag() { // timing_info_present_flag
+		return 0
+	}
+	tick, scale := r.bits(32), r.bits(32)
+	if tick == 0 || r.over {
+		return 0
+	}
+	rate := float64(scale) / float64(tick) / 2
+	if rate < 0.1 || rate > 1000 { // a placeholder such as 90000, not a rate
+		return 0
+	}
+	return rate
+}
