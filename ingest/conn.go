@@ -1,0 +1,216 @@
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/broadcastd/broadcastd/cmaf"
+)
+
+// A Conn is one connection of an input. It is a cmaf.Broadcast, which its
+// input feeds; several goroutines may call it. Lost or Close ends it.
+type Conn struct {
+	r    *Registry
+	name string
+	log  *slog.Logger
+
+	mu    sync.Mutex // guards s; the session's own mutex guards all else
+	s     *session
+	fresh bool // nothing was written yet; under the session's mutex
+
+	once sync.Once
+	err  error         // why it failed; set before done is closed
+	done chan struct{} // closed when the session has no use for it any more
+}
+
+// Done is closed when the connection was replaced or its session ended. Err
+// then says which.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err returns ErrReplaced or ErrEnded once Done is closed.
+func (c *Conn) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+func (c *Conn) fail(err error) {
+	c.once.Do(func() {
+		c.err = err
+		close(c.done)
+	})
+}
+
+// AddTrack implements cmaf.Broadcast. The first call takes the session over
+// from whoever had it. A track with the same name and header continues.
+func (c *Conn) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
+	s, err := c.lockOrJoin()
+	if err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	begun := s.b == nil
+	if err := s.open(context.Background()); err != nil {
+		return nil, err
+	}
+	f := &trackSink{c: c}
+	if err := s.addTrack(f, name, h); err != nil {
+		return nil, err
+	}
+	if begun {
+		c.log.Info("broadcast began")
+	}
+	c.log.Debug("track", "track", name, "codec", h.Codec)
+	return f, nil
+}
+
+// lockOrJoin returns the connection's session, locked and owned by it.
+func (c *Conn) lockOrJoin() (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.s != nil {
+		return c.s, c.lock()
+	}
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	s, err := c.r.session(c.name)
+	if err != nil {
+		return nil, err
+	}
+	c.s, c.fresh = s, true
+	s.acquire(c)
+	return s, nil
+}
+
+// lock locks the session, or says why the connection no longer has it.
+func (c *Conn) lock() error {
+	c.s.mu.Lock()
+	if c.s.owner == c {
+		return nil
+	}
+	c.s.mu.Unlock()
+	if err := c.Err(); err != nil {
+		return err
+	}
+	return ErrEnded // Lost or Close was called
+}
+
+// locked calls f with the session locked, if the connection has one.
+func (c *Conn) locked(f func(*session) error) error {
+	c.mu.Lock()
+	s := c.s
+	c.mu.Unlock()
+	if s == nil {
+		return c.Err()
+	}
+	if err := c.lock(); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	return f(s)
+}
+
+// Event implements cmaf.Broadcast. Before the first track there is nobody to
+// tell, and it does nothing.
+func (c *Conn) Event(e cmaf.Event) error {
+	return c.locked(func(s *session) error { return s.b.Event(e) })
+}
+
+// Discontinuity implements cmaf.Broadcast.
+func (c *Conn) Discontinuity(reason string) {
+	c.locked(func(s *session) error { //nolint:errcheck // the next chunk tells
+		s.b.Discontinuity(reason)
+		c.fresh = false // told already
+		return nil
+	})
+}
+
+// Anchor implements cmaf.Broadcast.
+func (c *Conn) Anchor(media cmaf.Time, wall time.Time) {
+	c.locked(func(s *session) error { //nolint:errcheck // the next chunk tells
+		s.b.Anchor(media, wall)
+		return nil
+	})
+}
+
+// Close implements cmaf.Broadcast: it ends the session without a grace. A nil
+// reason is a planned end.
+func (c *Conn) Close(reason error) error {
+	err := c.locked(func(s *session) error {
+		s.end(reason)
+		return nil
+	})
+	c.fail(ErrEnded)
+	return err
+}
+
+// Lost ends the connection and lets its session wait for another one, for the
+// grace and extra on top: an encoder that sends a request per segment is not
+// late before its next segment is due. A connection that was replaced, or that
+// never had a track, changes nothing.
+func (c *Conn) Lost(extra time.Duration) {
+	c.locked(func(s *session) error { //nolint:errcheck // replaced: nothing to do
+		c.log.Info("input gone, waiting for its return", "grace", s.r.cfg.Grace+extra)
+		s.lost(extra)
+		return nil
+	})
+	c.fail(ErrEnded)
+}
+
+// A trackSink feeds one track of the session from one connection.
+type trackSink struct {
+	c *Conn
+	t *sessionTrack
+}
+
+// WriteChunk implements cmaf.Sink.
+func (f *trackSink) WriteChunk(ch cmaf.Chunk) error {
+	if err := f.c.lock(); err != nil {
+		return err
+	}
+	s, t := f.c.s, f.t
+	defer s.mu.Unlock()
+	if t.feeder != f {
+		return ErrReplaced // another Sink of the same connection took the track
+	}
+	if f.c.fresh {
+		f.c.fresh = false
+		if !t.continues(ch) {
+			s.b.Discontinuity("a new connection of the input")
+		}
+	}
+	if err := s.sweep(time.Now()); err != nil {
+		return err
+	}
+	t.end = cmaf.Time{Ticks: ch.End(), Scale: t.header.Timescale}
+	return t.sink.WriteChunk(ch)
+}
+
+// continues reports whether ch follows what came before on the same timeline.
+// A track that is new is no reason to doubt that.
+func (t *sessionTrack) continues(ch cmaf.Chunk) bool {
+	if t.end.Scale == 0 {
+		return true
+	}
+	gap := cmaf.Time{Ticks: ch.DecodeTime, Scale: t.header.Timescale}.Sub(t.end).Duration()
+	return gap >= 0 && gap <= slack
+}
+
+// Close implements cmaf.Sink. The track itself stays for a moment, in case it
+// is added again.
+func (f *trackSink) Close() error {
+	if err := f.c.lock(); err != nil {
+		return nil // the session closes its own tracks
+	}
+	defer f.c.s.mu.Unlock()
+	if f.t.feeder == f {
+		f.t.drop(time.Now())
+	}
+	return nil
+}
