@@ -1,0 +1,159 @@
+package track
+
+import (
+	"context"
+	"io"
+	"slices"
+)
+
+// A GroupReader reads the objects of one group. One goroutine uses it. It holds
+// no goroutine and needs no Close.
+type GroupReader struct {
+	t       *Track
+	g       *group
+	seen    int // of the group's subgroups have a cursor, or had one
+	cursors []groupCursor
+	next    uint64 // the least object ID that Next may return
+	last    bool   // the last object number was read
+	wait    *waiter
+}
+
+// A groupCursor is the place of a GroupReader in one subgroup.
+type groupCursor struct {
+	s        *Subgroup
+	i        int  // index of the next object
+	replaced bool // another stream went on with the subgroup
+}
+
+// ID returns the group's ID.
+func (r *GroupReader) ID() uint64 { return r.g.id }
+
+// Next waits for the next whole object, in the order of their IDs over all
+// subgroups. While an open subgroup might still bring a lower ID than the one
+// at hand, it waits for that. An object that comes twice is returned once, and
+// marks of the end (ObjectEndOfGroup, ObjectEndOfTrack) not at all.
+//
+// io.EOF means that the group is complete: its end is known and everything
+// before it was passed, or no subgroup is open any more and the track has gone
+// on to a newer group or ended. An *AbortError means that the group was cut, by
+// the source or by eviction; whole objects before the cut are returned first,
+// as long as they are cached. When ctx ends the error is context.Cause(ctx).
+func (r *GroupReader) Next(ctx context.Context) (o Object, err error) {
+	err = r.t.await(ctx, r.wait, func() (ok bool, err error) {
+		o, ok, err = r.poll()
+		return ok, err
+	})
+	return o, err
+}
+
+// groupState is what a GroupReader needs to know of its group as a whole.
+type groupState struct {
+	shown   []*Subgroup
+	end     uint64
+	hasEnd  bool
+	evicted bool
+	past    bool // the track has a newer group, or has ended
+}
+
+func (t *Track) groupState(g *group) groupState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := groupState{shown: g.shown, end: g.end, hasEnd: g.hasEnd, evicted: g.evicted, past: t.ended.Load() != nil}
+	if n := len(t.groups); n > 0 && t.groups[n-1].id > g.id {
+		s.past = true
+	}
+	return s
+}
+
+// poll is Next without the waiting.
+func (r *GroupReader) poll() (o Object, ok bool, err error) {
+	for {
+		state := r.t.groupState(r.g)
+		r.adopt(state.shown)
+		best, blocked, open, cut := r.pick()
+		switch {
+		case best == nil:
+			return Object{}, false, r.verdict(state, open, cut)
+		case blocked:
+			return Object{}, false, nil
+		}
+		o, ok = best.s.Load(best.i)
+		if !ok {
+			return Object{}, false, &AbortError{Code: ResetTooFarBehind} // evicted meanwhile
+		}
+		best.i++
+		r.next, r.last = o.ID+1, o.ID+1 == 0
+		if o.Status == ObjectNormal {
+			return o, true, nil
+		}
+	}
+}
+
+// adopt takes cursors for the subgroups that are new.
+func (r *GroupReader) adopt(shown []*Subgroup) {
+	for _, s := range shown[r.seen:] {
+		for i := range r.cursors {
+			if r.cursors[i].s.header.Subgroup == s.header.Subgroup {
+				r.cursors[i].replaced = true
+			}
+		}
+		r.cursors = append(r.cursors, groupCursor{s: s})
+	}
+	r.seen = len(shown)
+}
+
+// pick returns the cursor at the whole object with the lowest ID, nil if there
+// is none, and whether an open subgroup may still bring a lower one. open says
+// that more may come; cut is an error if a subgroup was cut for good.
+func (r *GroupReader) pick() (best *groupCursor, blocked, open bool, cut error) {
+	var bestID uint64
+	least, waiting := uint64(0), false // the lowest ID that is still to come
+	r.cursors = slices.DeleteFunc(r.cursors, func(c groupCursor) bool {
+		state, _ := c.s.State()
+		return state == Complete && c.i >= c.s.Objects()
+	})
+	for i := range r.cursors {
+		c := &r.cursors[i]
+		state, code := c.s.State() // before the look at its objects
+		c.i = max(c.i, c.s.SearchID(r.next))
+		ref, ok := c.s.Object(c.i)
+		switch {
+		case ok && ref.Complete && !r.last:
+			if best == nil || ref.ID < bestID {
+				best, bestID = c, ref.ID
+			}
+		case state == Open:
+			open = true
+			id := r.next
+			if ok {
+				id = ref.ID
+			} else if ref, ok := c.s.Object(c.i - 1); ok {
+				id = max(id, ref.ID+1)
+			}
+			if !waiting || id < least {
+				least, waiting = id, true
+			}
+		case state == Aborted && !c.replaced:
+			cut = &AbortError{Code: code}
+		}
+	}
+	return best, best != nil && bestID != r.next && waiting && least < bestID, open, cut
+}
+
+// verdict returns the error for a group of which no object is left to return
+// now, nil if Next has to wait.
+func (r *GroupReader) verdict(state groupState, open bool, cut error) error {
+	switch {
+	case r.last, state.hasEnd && r.next >= state.end:
+		return io.EOF
+	case state.evicted:
+		return &AbortError{Code: ResetTooFarBehind}
+	case open:
+		return nil
+	case cut != nil:
+		return cut
+	case state.past:
+		return io.EOF
+	}
+	return nil
+}

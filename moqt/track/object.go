@@ -1,0 +1,24 @@
+package track
+
+import "time"
+
+// An Object is one object, to be written or as it was read.
+type Object struct {
+	// Group, Subgroup, Priority and Arrival are for readers; WriteObject
+	// ignores them. Arrival is when the object's first byte came, Priority the
+	// publisher's.
+	Group, Subgroup uint64
+	Priority        uint8
+	Arrival         time.Time
+
+	ID uint64
+	// Status is ObjectNormal except for a mark that ends the group or the track.
+	// A mark has neither properties nor payload.
+	Status     ObjectStatus
+	Properties Properties
+	// Payload is shared by all readers: never write to it.
+	Payload []byte
+}
+
+// Location returns the object's location, as read.
+func (o Object) Location() Location { return Location{Group: o.Group, Object: o.ID} }

@@ -1,0 +1,232 @@
+package track
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config bounds a track. The zero value is ready to use.
+type Config struct {
+	// MaxGroups is how many groups are cached. Zero means 256, which is 5 s of
+	// groups of 20 ms; the least is 2.
+	MaxGroups int
+	// MaxAge is how long a group is cached after a newer one began. Zero means
+	// 10 s. The current group and the last complete one stay longer.
+	MaxAge time.Duration
+	// MaxBytes is how much a track holds before its oldest groups go. Zero
+	// means 128 MiB. The current group and the last complete one stay anyway.
+	MaxBytes int64
+	// MaxGroupBytes is what one group may hold. Zero means 64 MiB.
+	MaxGroupBytes int64
+	// MaxObject is the largest payload of an object, in bytes. Zero means
+	// 16 MiB; the most is 1 GiB.
+	MaxObject int64
+	// MaxObjectsPerGroup counts objects and subgroups. Zero means 65536.
+	MaxObjectsPerGroup int
+	// MaxOpenSubgroups is how many subgroups may be open at a time. Zero means
+	// 64.
+	MaxOpenSubgroups int
+	// Now tells the time. Nil means time.Now.
+	Now func() time.Time
+	// Charge, unless nil, is told by how many bytes the track grew or shrank.
+	// It is called under the track's lock and must not block or call the track.
+	Charge func(delta int64)
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxGroups = max(2, cmp.Or(c.MaxGroups, 256))
+	c.MaxAge = cmp.Or(c.MaxAge, 10*time.Second)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 128<<20)
+	c.MaxGroupBytes = cmp.Or(c.MaxGroupBytes, 64<<20)
+	c.MaxObject = min(cmp.Or(c.MaxObject, 16<<20), 1<<30)
+	c.MaxObjectsPerGroup = cmp.Or(c.MaxObjectsPerGroup, 65536)
+	c.MaxOpenSubgroups = cmp.Or(c.MaxOpenSubgroups, 64)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Charge == nil {
+		c.Charge = func(int64) {}
+	}
+	return c
+}
+
+// Info is what is fixed about a track.
+type Info struct {
+	// Properties are the track's properties as on the wire. The track keeps
+	// them; the caller must not change them afterwards.
+	Properties Properties
+}
+
+// A Track is one live track in memory. Any number of goroutines may use it.
+type Track struct {
+	name       Name
+	properties Properties
+	priority   uint8
+	order      GroupOrder
+	cfg        Config
+	epoch      time.Time
+
+	notifiers notifiers
+	waiters   waitList
+	arrived   atomic.Uint64 // Seq of the newest subgroup
+	ended     atomic.Pointer[EndError]
+
+	mu         sync.Mutex
+	groups     []*group    // cached, by ascending ID
+	list       []*Subgroup // cached, by ascending Seq
+	open       int         // subgroups that are open
+	bytes      int64       // what the groups charge
+	largest    Location
+	hasLargest bool
+	tooOld     uint64 // groups below are gone
+	end        Location
+	hasEnd     bool // END_OF_TRACK: no object at or after end
+}
+
+// New returns an empty live track.
+func New(name Name, info Info, cfg Config) *Track {
+	cfg = cfg.withDefaults()
+	props := info.Properties.Track()
+	return &Track{
+		name: name, properties: info.Properties, priority: props.DefaultPriority, order: props.GroupOrder,
+		cfg: cfg, epoch: cfg.Now(),
+	}
+}
+
+// Name returns the track's full name.
+func (t *Track) Name() Name { return t.name }
+
+// Info returns what New was given.
+func (t *Track) Info() Info { return Info{Properties: t.properties} }
+
+// Properties returns the track's properties as on the wire; never write to
+// them.
+func (t *Track) Properties() Properties { return t.properties }
+
+// PublisherPriority returns the priority of subgroups that state none.
+func (t *Track) PublisherPriority() uint8 { return t.priority }
+
+// GroupOrder returns the publisher's group order, which counts for subscribers
+// that state none.
+func (t *Track) GroupOrder() GroupOrder { return t.order }
+
+// since returns the time since the track's epoch.
+func (t *Track) since() time.Duration { return t.cfg.Now().Sub(t.epoch) }
+
+// Largest returns the largest location of which something has arrived (section
+// 5.1.2), or that there is none yet. It never goes back.
+func (t *Track) Largest() (Location, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.largest, t.hasLargest
+}
+
+// Resolve returns the location at which s starts now.
+func (t *Track) Resolve(s Start) Location {
+	largest, some := t.Largest()
+	return s.Resolve(largest, some)
+}
+
+// Bytes returns how many bytes the track charges: slabs with their unused ends,
+// index and bookkeeping of the cached groups.
+func (t *Track) Bytes() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bytes
+}
+
+// Attach has n told of every change until detach is called. A call that is
+// under way may still come while detach returns.
+func (t *Track) Attach(n Notifier) (detach func()) { return t.notifiers.attach(n) }
+
+func (t *Track) notify() {
+	t.notifiers.notify()
+	t.waiters.wakeAll()
+}
+
+// Since returns the cached subgroups that arrived after those that an earlier
+// call covered, in order of arrival, and what to pass to the next call. From
+// seq 0 these are all that are cached. Asking in vain takes no lock. The result
+// is shared; never write to it.
+func (t *Track) Since(seq uint64) (subgroups []*Subgroup, next uint64) {
+	if t.arrived.Load() == seq {
+		return nil, seq
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i, _ := slices.BinarySearchFunc(t.list, seq+1, func(s *Subgroup, seq uint64) int { return cmp.Compare(s.seq, seq) })
+	return t.list[i:len(t.list):len(t.list)], t.arrived.Load()
+}
+
+// Ended returns why the track ended, once it has.
+func (t *Track) Ended() (code DoneCode, reason string, ok bool) {
+	if e := t.ended.Load(); e != nil {
+		return e.Code, e.Reason, true
+	}
+	return 0, "", false
+}
+
+// End ends the track for good. Subgroups that are still open are aborted. What
+// is cached stays readable until Drop. Only the first call has an effect.
+func (t *Track) End(code DoneCode, reason string) {
+	t.mu.Lock()
+	first := t.ended.CompareAndSwap(nil, &EndError{Code: code, Reason: reason})
+	if first {
+		t.abortOpen(endResets(code))
+	}
+	t.mu.Unlock()
+	if first {
+		t.notify()
+	}
+}
+
+// endResets returns what open subgroups are reset with when a track ends.
+func endResets(code DoneCode) ResetCode {
+	switch code {
+	case DoneGoingAway:
+		return ResetGoingAway
+	case DoneTooFarBehind:
+		return ResetTooFarBehind
+	case DoneExcessiveLoad:
+		return ResetExcessiveLoad
+	case DoneMalformedTrack:
+		return ResetMalformedTrack
+	case DoneInternalError:
+		return ResetInternalError
+	}
+	return ResetCancelled
+}
+
+// AbortOpen aborts every open subgroup, as when the source is lost or replaced.
+func (t *Track) AbortOpen(code ResetCode) {
+	t.mu.Lock()
+	t.abortOpen(code)
+	t.mu.Unlock()
+	t.notify()
+}
+
+// abortOpen is AbortOpen under the lock.
+func (t *Track) abortOpen(code ResetCode) {
+	for _, g := range t.groups {
+		for _, s := range g.subgroups {
+			if s.finish(Aborted, code) {
+				g.closed(t, false)
+			}
+		}
+	}
+}
+
+// Drop lets go of everything that is cached, so that Bytes returns to zero.
+// Open subgroups are aborted. It is called once the track has ended and nobody
+// is expected to read it any more; readers that still do find their groups cut.
+func (t *Track) Drop() {
+	t.mu.Lock()
+	for len(t.groups) > 0 {
+		t.evict(0)
+	}
+	t.mu.Unlock()
+	t.notify()
+}
