@@ -10,7 +10,8 @@ import (
 )
 
 // A Conn is one connection of an input. It is a cmaf.Broadcast, which its
-// input feeds; several goroutines may call it. Lost or Close ends it.
+// input feeds; several goroutines may call it. Pause it when nothing comes, Close
+// it when nothing will.
 type Conn struct {
 	r    *Registry
 	name string
@@ -98,7 +99,7 @@ func (c *Conn) lock() error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	return ErrEnded // Lost or Close was called
+	return ErrEnded // Close was called
 }
 
 // locked calls f with the session locked, if the connection has one.
@@ -150,17 +151,35 @@ func (c *Conn) Close(reason error) error {
 	return err
 }
 
-// Lost ends the connection and lets its session wait for another one, for the
-// grace and extra on top: an encoder that sends a request per segment is not
-// late before its next segment is due. A connection that was replaced, or that
-// never had a track, changes nothing.
-func (c *Conn) Lost(extra time.Duration) {
+// Pause says that nothing comes for now, because the connection broke or a
+// request ended. The session waits, for the grace and extra, for this Conn to
+// go on or for another one; then it ends. An encoder that sends a request per
+// segment is not late before its next segment is due, which is what extra is
+// for. A connection that was replaced, or that never had a track, changes nothing.
+func (c *Conn) Pause(extra time.Duration) {
 	c.locked(func(s *session) error { //nolint:errcheck // replaced: nothing to do
-		c.log.Info("input gone, waiting for its return", "grace", s.r.cfg.Grace+extra)
-		s.lost(extra)
+		c.log.Debug("input paused", "grace", s.r.cfg.Grace+extra)
+		s.deadline = time.Now().Add(s.r.cfg.Grace + extra)
+		for _, t := range s.tracks {
+			t.began = cmaf.Time{}
+		}
+		s.r.nudge()
 		return nil
 	})
-	c.fail(ErrEnded)
+}
+
+// Media returns how much media was written since the last Pause, of the track
+// that has most.
+func (c *Conn) Media() (longest time.Duration) {
+	c.locked(func(s *session) error { //nolint:errcheck // then it is nothing
+		for _, t := range s.tracks {
+			if t.began.Scale != 0 {
+				longest = max(longest, t.end.Sub(t.began).Duration())
+			}
+		}
+		return nil
+	})
+	return longest
 }
 
 // A trackSink feeds one track of the session from one connection.
@@ -188,7 +207,11 @@ func (f *trackSink) WriteChunk(ch cmaf.Chunk) error {
 	if err := s.sweep(time.Now()); err != nil {
 		return err
 	}
+	s.deadline = time.Time{}
 	t.end = cmaf.Time{Ticks: ch.End(), Scale: t.header.Timescale}
+	if t.began.Scale == 0 {
+		t.began = cmaf.Time{Ticks: ch.DecodeTime, Scale: t.header.Timescale}
+	}
 	return t.sink.WriteChunk(ch)
 }
 

@@ -192,7 +192,7 @@ func (r *Registry) Sessions() []SessionInfo {
 	for _, s := range r.all() {
 		s.mu.Lock()
 		if !s.ended {
-			list = append(list, SessionInfo{s.name, s.since, s.owner != nil})
+			list = append(list, SessionInfo{s.name, s.since, s.owner != nil && s.deadline.IsZero()})
 		}
 		s.mu.Unlock()
 	}

@@ -73,7 +73,7 @@ func TestReturnWithinTheGrace(t *testing.T) {
 		c := r.Connect("cam", "a")
 		s := addTrack(t, c, "video", "h")
 		write(t, s, 0)
-		c.Lost(0)
+		c.Pause(0)
 		checkLines(t, o, "open cam", "cam add video h", "cam/video chunk 0")
 		if list := r.Sessions(); len(list) != 1 || list[0].Connected {
 			t.Errorf("Sessions = %+v, want cam without a connection", list)
@@ -113,7 +113,7 @@ func TestStaysAway(t *testing.T) {
 				c := r.Connect("cam", "a")
 				write(t, addTrack(t, c, "video", "h"), 0)
 				o.take()
-				c.Lost(tt.extra)
+				c.Pause(tt.extra)
 				if tt.want > 0 {
 					time.Sleep(tt.want - time.Millisecond)
 					synctest.Wait()
@@ -136,10 +136,37 @@ func TestContinuesItsTimeline(t *testing.T) {
 		for _, dts := range []int64{100, 110, 121} { // the last with a lost frame before it
 			c := r.Connect("cam", "a")
 			write(t, addTrack(t, c, "video", "h"), dts)
-			c.Lost(0)
+			c.Pause(0)
 			time.Sleep(time.Second)
 		}
 		checkLines(t, o, "open cam", "cam add video h", "cam/video chunk 100", "cam/video chunk 110", "cam/video chunk 121")
+	})
+}
+
+// TestGoesOnAfterAPause is the same encoder with one Conn for all requests.
+func TestGoesOnAfterAPause(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *Registry, o *fakeOpener) {
+		c := r.Connect("cam", "a")
+		s := addTrack(t, c, "video", "h")
+		write(t, s, 0)
+		write(t, s, 10)
+		if got := c.Media(); got != 2*time.Second {
+			t.Errorf("Media = %v, want 2s", got)
+		}
+		c.Pause(c.Media())
+		time.Sleep(6900 * time.Millisecond) // 5 s and what the segment lasted
+		write(t, s, 20)
+		if got := c.Media(); got != time.Second {
+			t.Errorf("Media after the pause = %v, want 1s", got)
+		}
+		checkLines(t, o, "open cam", "cam add video h", "cam/video chunk 0", "cam/video chunk 10", "cam/video chunk 20")
+		c.Pause(0)
+		time.Sleep(5001 * time.Millisecond)
+		synctest.Wait()
+		checkLines(t, o, "cam/video close", "cam end lost")
+		if err := s.WriteChunk(second(30)); !errors.Is(err, ErrEnded) {
+			t.Errorf("WriteChunk after the end = %v, want ErrEnded", err)
+		}
 	})
 }
 
@@ -168,7 +195,7 @@ func TestTakeover(t *testing.T) {
 		if err := oldSink.Close(); err != nil {
 			t.Errorf("Close of its Sink = %v", err)
 		}
-		old.Lost(0) // must not start the grace
+		old.Pause(0) // must not start the grace
 		time.Sleep(time.Minute)
 		write(t, s, 0)
 		checkLines(t, o, "open cam", "cam add video h", "cam/video chunk 0", "cam discontinuity", "cam/video chunk 0")
@@ -180,7 +207,7 @@ func TestTracksChangeAcrossConnections(t *testing.T) {
 		c := r.Connect("cam", "a")
 		write(t, addTrack(t, c, "video", "old"), 0)
 		write(t, addTrack(t, c, "audio", "h"), 0)
-		c.Lost(0)
+		c.Pause(0)
 		o.take()
 		c = r.Connect("cam", "b")
 		s := addTrack(t, c, "video", "new") // another header, and no audio

@@ -19,8 +19,8 @@ type session struct {
 	mu       sync.Mutex
 	b        cmaf.Broadcast // nil until the first AddTrack succeeded
 	since    time.Time
-	owner    *Conn     // the connection that feeds it, or nil
-	deadline time.Time // when it ends unless its input returns; zero: it has one
+	owner    *Conn     // the connection that feeds it, or did last
+	deadline time.Time // when it ends unless its input goes on; zero: it does
 	tracks   map[string]*sessionTrack
 	ended    bool
 }
@@ -31,6 +31,7 @@ type sessionTrack struct {
 	header cmaf.Header
 	sink   cmaf.Sink
 	end    cmaf.Time // where its last chunk ended, on its connection's timeline
+	began  cmaf.Time // where the first since the last Pause began
 	feeder *trackSink
 	idle   time.Time // since when nothing feeds it; zero: something does
 }
@@ -49,12 +50,15 @@ func (s *session) acquire(c *Conn) {
 		return
 	}
 	s.r.metrics.connections.Inc()
-	if s.owner != nil {
+	switch {
+	case s.owner == nil:
+	case !s.deadline.IsZero():
+		c.log.Info("input returned")
+		s.owner.fail(ErrReplaced)
+	default:
 		s.r.metrics.takeovers.Inc()
 		s.owner.log.Info("input replaced by a newer connection")
 		s.owner.fail(ErrReplaced)
-	} else if s.b != nil {
-		c.log.Info("input returned")
 	}
 	s.owner, s.deadline = c, time.Time{}
 	now := time.Now()
@@ -106,17 +110,6 @@ func (s *session) sweep(now time.Time) error {
 		}
 	}
 	return nil
-}
-
-// lost lets the session wait for its input, for the grace and extra.
-func (s *session) lost(extra time.Duration) {
-	s.owner = nil
-	now := time.Now()
-	for _, t := range s.tracks {
-		t.drop(now)
-	}
-	s.deadline = now.Add(s.r.cfg.Grace + extra)
-	s.r.nudge()
 }
 
 // end closes the broadcast. A nil reason is an end that was asked for.
