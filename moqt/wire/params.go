@@ -229,7 +229,7 @@ func (c *cursor) param(p *Params, typ uint64) {
 		}
 		p.Forward = new(v == 1)
 	case paramSubscriberPriority:
-		p.SubscriberPriority = new(c.uint8("SUBSCRIBER_PRIORITY"))
+		p.SubscriberPriority = new(c.priority())
 	case paramFilter:
 		f, err := ParseFilter(c.bytes("SUBSCRIPTION_FILTER", MaxBody))
 		c.nested(off, err)
@@ -244,6 +244,19 @@ func (c *cursor) param(p *Params, typ uint64) {
 	case paramNamespacePrefix:
 		p.NamespacePrefix = new(c.namespace("TRACK_NAMESPACE_PREFIX"))
 	}
+}
+
+// priority reads a SUBSCRIBER_PRIORITY, one byte.
+//
+// @moq/net 0.2, which @moq/watch 0.4 plays with, writes it as a varint, whose
+// first byte from 128 on is 0x80. Of a peer that writes one byte, the next one
+// is below 0x80: the shortest delta to any type that the draft defines.
+func (c *cursor) priority() uint8 {
+	v := c.uint8("SUBSCRIBER_PRIORITY")
+	if v == 0x80 && c.more() && c.b[c.off] >= 0x80 {
+		v = c.uint8("SUBSCRIBER_PRIORITY")
+	}
+	return v
 }
 
 // token reads a Token with its length.
