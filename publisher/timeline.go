@@ -1,0 +1,294 @@
+package publisher
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/broadcastd/broadcastd/cmaf"
+)
+
+const (
+	// maxHole is how far a track's decode time may run ahead of where its last
+	// chunk ended. Beyond it the input's clock has jumped.
+	maxHole = 10 * time.Second
+	// utcWindow is how near to our clock an input's times must be to count as
+	// UTC already. They are then kept, so that redundant inputs that are locked
+	// to UTC agree on every time.
+	utcWindow = 10 * time.Second
+	// reconnectMargin is added where a connection returns so soon that only
+	// what was sent before decides its offset: its other tracks may start that
+	// much earlier than the first.
+	reconnectMargin = 1 // seconds
+)
+
+// A TimelineConfig configures a Timeline. The zero value is ready to use.
+type TimelineConfig struct {
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+	// Log takes what is worth a line. Nil discards it.
+	Log *slog.Logger
+	// After is where the media of an earlier run of the same broadcast ended;
+	// what this Timeline sends starts at or after it. Zero: there was none.
+	After cmaf.Time
+}
+
+// A Timeline puts the connections of an input onto one media timeline, which
+// is based on UTC and only rises. It is a cmaf.Broadcast in front of another.
+//
+// At the first chunk of a connection it fixes a whole number of seconds that
+// it adds to every time from then on: the most that leaves the chunk at or
+// before the time of day, and enough to stay above everything sent before. A
+// whole number of seconds is exact in every timescale, so differences between
+// times, and the offset between tracks, stay what the input said. What lies
+// between media time and UTC beyond that, less than a second as a rule, is the
+// anchor. Inputs whose times are UTC already (within 10 s of the clock) are
+// not moved.
+//
+// A new connection shows as a Discontinuity, which inputs call, as AddTrack for
+// a name whose Sink is still open, or as a jump of decode times: backwards, or
+// more than 10 s ahead of where the track's last chunk ended. Each is passed on
+// as one Discontinuity. The other tracks follow when their own times jump.
+//
+// The anchor follows the wall times that the input states with Anchor or, when
+// it states none, the earliest arrival; it is slewed, never stepped.
+//
+// Calls come from one goroutine at a time, as for every Broadcast.
+type Timeline struct {
+	out cmaf.Broadcast
+	now func() time.Time
+	log *slog.Logger
+
+	tracks map[string]*timelineTrack
+	high   cmaf.Time // the end of the latest media sent
+	epoch  uint64    // counts offsets; 0: none fixed yet
+	offset int64     // of epoch, seconds
+	// pending: the next chunk fixes a new offset, and who reads out knows.
+	pending bool
+	conn    uint64 // counts connections
+	anchor  anchor
+}
+
+// timelineTrack is what a Timeline knows about one name. It outlives
+// connections.
+type timelineTrack struct {
+	scale   uint32
+	sink    *timelineSink // nil: closed
+	conn    uint64        // that added it last
+	epoch   uint64 // whose offset it uses; 0: none yet on this connection
+	offset  int64  // seconds
+	lastDTS int64  // of the last chunk, as the input said
+	lastEnd int64
+	floor   cmaf.Time // decode times sent so far are below
+}
+
+// NewTimeline returns a Timeline that feeds out.
+func NewTimeline(out cmaf.Broadcast, cfg TimelineConfig) *Timeline {
+	t := &Timeline{
+		out: out, now: cfg.Now, log: cfg.Log,
+		tracks: make(map[string]*timelineTrack), high: cfg.After,
+	}
+	if t.now == nil {
+		t.now = time.Now
+	}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	return t
+}
+
+// AddTrack starts a track, or continues it when a connection before this one
+// had added its name.
+func (t *Timeline) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
+	if h.Timescale == 0 {
+		return nil, fmt.Errorf("publisher: track %q has a timescale of 0", name)
+	}
+	tr := t.tracks[name]
+	switch {
+	case tr == nil:
+		if len(t.tracks) >= maxTracks {
+			return nil, fmt.Errorf("publisher: track %q: %w", name, ErrTooManyTracks)
+		}
+	case tr.sink != nil && tr.conn == t.conn:
+		t.Discontinuity("new connection") // it takes over from one that has not ended
+	}
+	sink, err := t.out.AddTrack(name, h)
+	if err != nil {
+		return nil, err
+	}
+	if tr == nil {
+		tr = &timelineTrack{}
+		t.tracks[name] = tr
+	}
+	if tr.scale != h.Timescale {
+		tr.epoch = 0
+	}
+	tr.scale, tr.conn = h.Timescale, t.conn
+	tr.sink = &timelineSink{t: t, tr: tr, name: name, out: sink}
+	return tr.sink, nil
+}
+
+// Event passes e on, at its time on the timeline.
+func (t *Timeline) Event(e cmaf.Event) error {
+	e.Time = e.Time.Add(cmaf.Time{Ticks: t.offset, Scale: 1})
+	return t.out.Event(e)
+}
+
+// Discontinuity says that the next chunks belong to a new connection, or that
+// the input's times jump.
+func (t *Timeline) Discontinuity(reason string) {
+	if t.epoch == 0 || t.pending {
+		return // nothing was sent that a jump could be against
+	}
+	t.restart()
+	t.out.Discontinuity(reason)
+}
+
+// restart makes the next chunk fix a new offset.
+func (t *Timeline) restart() {
+	t.pending = true
+	t.conn++
+	for _, tr := range t.tracks {
+		tr.epoch = 0
+	}
+}
+
+// Anchor says that the input's clock showed wall at media, a decode time as
+// the input counts it.
+func (t *Timeline) Anchor(media cmaf.Time, wall time.Time) {
+	if t.epoch == 0 || t.pending {
+		t.anchor.stated = &statedAnchor{media, wall}
+		return
+	}
+	out := media.Add(cmaf.Time{Ticks: t.offset, Scale: 1})
+	t.anchor.state(out, wall)
+	t.tell(out)
+}
+
+// Close ends the broadcast.
+func (t *Timeline) Close(reason error) error { return t.out.Close(reason) }
+
+// tell passes the anchor on when it has moved enough to matter.
+func (t *Timeline) tell(media cmaf.Time) {
+	if wall, ok := t.anchor.due(media); ok {
+		t.out.Anchor(media, wall)
+	}
+}
+
+// timelineSink is one track of one connection.
+type timelineSink struct {
+	t    *Timeline
+	tr   *timelineTrack
+	name string
+	out  cmaf.Sink
+}
+
+// WriteChunk passes c on at its time on the timeline. It fails with
+// ErrReplaced once another connection has added the track.
+func (s *timelineSink) WriteChunk(c cmaf.Chunk) error {
+	t, tr := s.t, s.tr
+	if tr.sink != s {
+		return fmt.Errorf("publisher: track %q: %w", s.name, ErrReplaced)
+	}
+	if reason := tr.jump(c); reason != "" {
+		if !t.follow(tr, c) {
+			t.fix(tr, c, fmt.Sprintf("track %s: %s", s.name, reason))
+		}
+	}
+	tr.lastDTS, tr.lastEnd = c.DecodeTime, c.End()
+	arrived := t.now()
+	c.DecodeTime += tr.offset * int64(tr.scale)
+	end := cmaf.Time{Ticks: c.End(), Scale: tr.scale}
+	tr.floor = end
+	if t.high.Before(end) {
+		t.high = end
+	}
+	// The last sample of the chunk cannot have been captured after the chunk
+	// came, which bounds UTC from above.
+	if n := len(c.Samples); n > 0 && tr.epoch == t.epoch {
+		last := cmaf.Time{Ticks: end.Ticks - int64(c.Samples[n-1].Duration), Scale: tr.scale}
+		t.anchor.arrival(last, arrived)
+		t.tell(last)
+	}
+	return s.out.WriteChunk(c)
+}
+
+// Close ends the track, unless another connection has taken it over.
+func (s *timelineSink) Close() error {
+	if s.tr.sink != s {
+		return nil
+	}
+	s.tr.sink = nil
+	return s.out.Close()
+}
+
+// jump says why c does not continue the track's times, "" if it does.
+func (tr *timelineTrack) jump(c cmaf.Chunk) string {
+	switch hole := (cmaf.Time{Ticks: c.DecodeTime - tr.lastEnd, Scale: tr.scale}); {
+	case tr.epoch == 0:
+		return "new connection"
+	case c.DecodeTime < tr.lastDTS:
+		return fmt.Sprintf("decode time goes back by %v",
+			cmaf.Time{Ticks: tr.lastDTS - c.DecodeTime, Scale: tr.scale}.Duration())
+	case hole.Duration() > maxHole:
+		return fmt.Sprintf("decode time jumps ahead by %v", hole.Duration())
+	}
+	return ""
+}
+
+// follow moves the track to the offset that another track's chunk has fixed
+// since, and reports whether that suits it: its times must rise, and may not
+// run far ahead of the other tracks.
+func (t *Timeline) follow(tr *timelineTrack, c cmaf.Chunk) bool {
+	if t.pending || t.epoch == 0 || tr.epoch == t.epoch {
+		return false
+	}
+	at := cmaf.Time{Ticks: c.DecodeTime + t.offset*int64(tr.scale), Scale: tr.scale}
+	if at.Ticks < 0 || at.Before(tr.floor) || at.Sub(t.high).Duration() > maxHole {
+		return false
+	}
+	tr.epoch, tr.offset = t.epoch, t.offset
+	return true
+}
+
+// fix fixes a new offset at c.
+func (t *Timeline) fix(tr *timelineTrack, c cmaf.Chunk, reason string) {
+	if t.epoch > 0 && !t.pending {
+		t.out.Discontinuity(reason)
+		t.log.Warn("media time jumps", "reason", reason)
+	}
+	now := t.now()
+	at := cmaf.Time{Ticks: c.DecodeTime, Scale: tr.scale}
+	t.offset = wholeSeconds(at, now, t.high)
+	t.epoch++
+	t.pending = false
+	tr.epoch, tr.offset = t.epoch, t.offset
+
+	t.anchor.restart(now)
+	if s := t.anchor.stated; s != nil {
+		t.anchor.state(s.media.Add(cmaf.Time{Ticks: t.offset, Scale: 1}), s.wall)
+	}
+}
+
+// wholeSeconds returns the offset for a connection whose first chunk has the
+// decode time at and came at now, after media that ended at high.
+func wholeSeconds(at cmaf.Time, now time.Time, high cmaf.Time) int64 {
+	utc := cmaf.Time{Ticks: now.UnixNano(), Scale: uint32(time.Second)}
+	offset := floorSeconds(utc.Sub(at))
+	if d := utc.Sub(at).Duration(); d.Abs() <= utcWindow {
+		offset = 0
+	}
+	if sum := at.Add(cmaf.Time{Ticks: offset, Scale: 1}); high.Scale != 0 && sum.Before(high) {
+		offset = -floorSeconds(at.Sub(high)) + reconnectMargin
+	}
+	return offset
+}
+
+// floorSeconds returns the whole seconds of t, rounded down.
+func floorSeconds(t cmaf.Time) int64 {
+	s := t.Ticks / int64(t.Scale)
+	if t.Ticks < 0 && s*int64(t.Scale) != t.Ticks {
+		s--
+	}
+	return s
+}

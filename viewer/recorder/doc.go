@@ -1,0 +1,32 @@
+// Package recorder writes a broadcast to a fragmented MP4 file that stays
+// playable whatever ends the process.
+//
+// # The file
+//
+//	ftyp moov            the CMAF headers of all tracks, track IDs 1, 2, …
+//	moof mdat            one chunk of one track; again and again
+//	mfra                 random access points of video, only after a clean end
+//
+// A file is only ever appended to, whole boxes at a time: one write per chunk.
+// A kill at any byte leaves whole chunks and at most one torn one at the end,
+// which players pass over and Recover removes. What was written is synced to
+// the disk when a group ends, and at the latest a second after it was written.
+//
+// # Times
+//
+// Media times are moved by one whole number of seconds, the same for all tracks
+// and for all files of a recording, so that the earliest one lies in the first
+// second. Differences, and the offset between tracks, are exactly those of the
+// broadcast.
+//
+// # More than one file
+//
+// A file cannot change a track's header or take another track. When one comes,
+// the recording goes on in NAME.2.mp4, then NAME.3.mp4, where NAME.mp4 is what
+// was asked for; a number that exists is passed over, never overwritten. The
+// cut lies at a random access point of video. A recording to an io.Writer
+// cannot do that and ends with ErrHeaderChanged.
+//
+// Sources: ISO/IEC 14496-12 sections 8.8 (movie fragments) and 8.8.9 to 8.8.11
+// (mfra).
+package recorder
