@@ -79,6 +79,10 @@ type Track struct {
 
 	InitRef  string `json:"initRef,omitempty"`  // id in InitData
 	InitData string `json:"initData,omitempty"` // base64 of the CMAF header
+	// InitGroup is the first group of the track that this header describes; the
+	// groups before it need the one from an earlier catalog. 0: it describes
+	// all. A field of our own.
+	InitGroup uint64 `json:"initGroup,omitempty"`
 }
 
 // An InitData is one entry of the initialization data list.
