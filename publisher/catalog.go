@@ -87,13 +87,19 @@ func (p *Publisher) publishCatalog(now time.Time, complete bool) error {
 // document describes every track that has brought media or had its time to.
 func (p *Publisher) document(now time.Time) catalog.Catalog {
 	sources := make([]catalog.Source, 0, len(p.list))
+	groups := make([]uint64, 0, len(p.list))
 	for _, t := range p.list {
 		t.listed = t.listed || t.came || p.catalog.force || now.Sub(t.added) >= p.cfg.CatalogWait
 		if t.listed {
 			sources = append(sources, catalog.Source{Name: t.name, Header: t.header})
+			groups = append(groups, t.headerGroup)
 		}
 	}
-	return catalog.New(sources, catalog.Options{
+	doc := catalog.New(sources, catalog.Options{
 		GeneratedAt: now, MediaTimeOrigin: p.anchor, TargetLatency: p.cfg.TargetLatency,
 	})
+	for i := range doc.Tracks {
+		doc.Tracks[i].InitGroup = groups[i]
+	}
+	return doc
 }

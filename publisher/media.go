@@ -63,10 +63,10 @@ func (s *sink) WriteChunk(c cmaf.Chunk) error {
 		return fmt.Errorf("publisher: track %q: chunk without samples", t.name)
 	case c.DecodeTime < 0:
 		return fmt.Errorf("publisher: track %q: negative decode time %d", t.name, c.DecodeTime)
-	case t.hasLast&& c.DecodeTime < t.lastDTS:
+	case t.hasLast && c.DecodeTime < t.lastDTS:
 		return fmt.Errorf("publisher: track %q: %w: %d after %d", t.name, ErrTimeBack, c.DecodeTime, t.lastDTS)
 	}
-	t.lastDTS, t.hasLast= c.DecodeTime, true
+	t.lastDTS, t.hasLast = c.DecodeTime, true
 	now := p.cfg.Now()
 	if !t.came {
 		t.came = true

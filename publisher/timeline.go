@@ -75,9 +75,9 @@ type timelineTrack struct {
 	scale   uint32
 	sink    *timelineSink // nil: closed
 	conn    uint64        // that added it last
-	epoch   uint64 // whose offset it uses; 0: none yet on this connection
-	offset  int64  // seconds
-	lastDTS int64  // of the last chunk, as the input said
+	epoch   uint64        // whose offset it uses; 0: none yet on this connection
+	offset  int64         // seconds
+	lastDTS int64         // of the last chunk, as the input said
 	lastEnd int64
 	floor   cmaf.Time // decode times sent so far are below
 }
