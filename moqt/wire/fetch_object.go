@@ -248,7 +248,8 @@ func (p *fetchPrior) object(s *scanner, flags uint64) (uint64, error) {
 }
 
 // A FetchWriter appends the items of one fetch response, each in its shortest
-// form. It belongs to one goroutine.
+// form, save that the first object of a group always states its ID. It belongs
+// to one goroutine.
 type FetchWriter struct{ prior fetchPrior }
 
 // NewFetchWriter returns a writer for a response in this group order;
