@@ -277,11 +277,16 @@ func (d *Demuxer) stepContent(p []byte) ([]byte, error) {
 	d.advance(n)
 	d.left -= int64(n)
 	if len(d.buf) == 0 && d.left == 0 {
+		if d.box.typ == typeMoov {
+			if err := d.scanMoov(p[:n]); err != nil {
+				return p[n:], err
+			}
+		}
 		return p[n:], d.endContent(p[:n])
 	}
 	d.buf = append(d.buf, p[:n]...)
 	if d.box.typ == typeMoov {
-		if err := d.scanMoov(); err != nil {
+		if err := d.scanMoov(d.buf); err != nil {
 			return p[n:], err
 		}
 	}
@@ -293,11 +298,12 @@ func (d *Demuxer) stepContent(p []byte) ([]byte, error) {
 	return p[n:], d.endContent(body)
 }
 
-// scanMoov looks at the headers of a moov's children while it comes.
-func (d *Demuxer) scanMoov() error {
-	for d.scan < len(d.buf) {
+// scanMoov looks at the headers of a moov's children while it comes: got is
+// what came of its content.
+func (d *Demuxer) scanMoov(got []byte) error {
+	for d.scan < len(got) {
 		off := d.at + int64(d.box.len+d.scan)
-		h, need, err := parseBoxHeader(d.buf[d.scan:], "moov", off)
+		h, need, err := parseBoxHeader(got[d.scan:], "moov", off)
 		if err != nil {
 			return err
 		}
@@ -312,7 +318,7 @@ func (d *Demuxer) scanMoov() error {
 		}
 		d.scan = int(min(int64(d.scan)+h.size, d.box.size))
 	}
-	if len(d.buf) > d.c.MaxMoov {
+	if len(got) > d.c.MaxMoov {
 		b := box{typ: typeMoov, off: d.at}
 		return b.fail("size %d is over the limit of %d bytes", d.box.size, d.c.MaxMoov)
 	}
@@ -325,9 +331,6 @@ func (d *Demuxer) endContent(body []byte) error {
 	b := box{typ: d.box.typ, off: d.at, size: d.box.size, body: body}
 	switch b.typ {
 	case typeMoov:
-		if len(body) > d.c.MaxMoov {
-			return b.fail("size %d is over the limit of %d bytes", b.size, d.c.MaxMoov)
-		}
 		b.body = bytes.Clone(body) // the traks alias it
 		traks, err := parseMoov(&b)
 		if err != nil {

@@ -81,7 +81,7 @@ func fromNTP(v uint64) time.Time {
 	if v>>63 == 0 {
 		sec += 1 << 32
 	}
-	return time.Unix(sec, int64((v&0xffff_ffff)*1_000_000_000+1<<31>>32)).UTC()
+	return time.Unix(sec, int64(((v&0xffff_ffff)*1_000_000_000+1<<31)>>32)).UTC()
 }
 
 // An emsg is an event message box (ISO/IEC 23009-1 section 5.10.3.3).
