@@ -61,6 +61,7 @@ export class LiveEdge {
   /** Playback ran dry. */
   stalled(now: number): void {
     if (!this.started) return;
+    this.samples = [];
     this.target = Math.min(MAX_TARGET, this.target + STALL_STEP);
     this.calmSince = now;
   }
@@ -92,7 +93,9 @@ export class LiveEdge {
     const known = now - this.samples[0]!.now >= WINDOW * 0.75;
     if (excess > this.o.jump && known) return this.toEdge(last);
     if (Math.abs(excess) < 0.05) return { rate: 1 };
-    if (excess > 0 && !known) return { rate: 1 };
+    // Faster only when the whole window says so; slower only while it is short
+    // now, not for a low point that a burst has filled since.
+    if (excess > 0 ? !known : ahead >= this.target) return { rate: 1 };
     const rate = 1 + excess * 0.15;
     return { rate: Math.round(Math.min(this.o.maxRate, Math.max(this.o.minRate, rate)) * 100) / 100 };
   }

@@ -161,7 +161,7 @@ function showFigures(): void {
   const live = $<HTMLButtonElement>("live");
   const playing = s.delay !== undefined && !video.paused;
   live.disabled = s.delay === undefined;
-  live.classList.toggle("on", playing && (s.bufferVideo ?? s.bufferAudio ?? 0) < s.target + 1.5);
+  live.classList.toggle("on", playing && (s.bufferVideo ?? s.bufferAudio ?? 0) < s.target + 1);
   showRenditions(s);
 }
 
@@ -218,10 +218,7 @@ $("rendition").addEventListener("change", (e) => {
   if (current) player.play(sourceOf(current), (e.target as HTMLSelectElement).value);
 });
 const showPlay = () => label("play", video.paused ? "Play" : "Pause", "K", video.paused);
-const showMute = () => {
-  label("mute", video.muted ? "Sound on" : "Sound off", "M", video.muted);
-  $("mute").setAttribute("aria-pressed", String(!video.muted));
-};
+const showMute = () => label("mute", video.muted ? "Sound on" : "Sound off", "M", video.muted);
 for (const e of ["play", "pause", "emptied"]) video.addEventListener(e, showPlay);
 video.addEventListener("volumechange", showMute);
 

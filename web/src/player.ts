@@ -50,6 +50,7 @@ const TICK_MS = 100;
 const CATALOG_MS = 10_000;
 const SILENCE_MS = 8_000; // without an object a session is taken for dead
 const PAUSE_MS = 15_000; // a longer pause gives the connection back
+const PLAY_OUT_MS = 3000;
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 interface Lane {
@@ -162,6 +163,7 @@ export class Player {
     } catch (e) {
       end = { kind: "local", code: 1, text: errorText(e) };
     }
+    if (end.kind === "done") await this.playOut(attempt);
     if (attempt !== this.attempt) return;
     this.release();
     if (isFinal(end)) {
@@ -171,6 +173,14 @@ export class Player {
     const afterMs = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)]!;
     this.onState({ name: "retrying", reason: end.text, afterMs });
     this.retry = setTimeout(() => void this.start(), afterMs);
+  }
+
+  /** Lets what has come play to its end. */
+  private async playOut(attempt: number): Promise<void> {
+    for (let ms = 0; ms < PLAY_OUT_MS && attempt === this.attempt && !this.video.paused; ms += TICK_MS) {
+      if (this.lanes.every((l) => this.ahead(l) < 0.05)) return;
+      await after(TICK_MS);
+    }
   }
 
   /** One try from the connection to its end. */
@@ -200,7 +210,7 @@ export class Player {
 
   /** Opens the buffers and subscribes; the result settles as tracks end. */
   private async setUp(session: Session, source: Source, catalog: Catalog, attempt: number): Promise<Promise<End>[]> {
-    const { video, audio, renditions } = choose(catalog, (t) => mediaSource().isTypeSupported(t), this.wanted);
+    const { video, audio, renditions } = choose(catalog, decodes, this.wanted);
     const tracks = [video, audio].filter((t): t is Track => t !== undefined);
     if (tracks.length === 0) {
       const codecs = catalog.tracks.map((t) => t.codec).join(", ");
@@ -252,11 +262,10 @@ export class Player {
       if (c instanceof Error) throw c;
       if (c.complete) return { kind: "done", code: 0x2, text: "The broadcast has ended." };
       this.originMs = c.originMs;
-      const changed = this.lanes.some((l) => {
-        const t = c.tracks.find((t) => t.name === l.track.name);
-        return !t || t.initKey !== l.track.initKey || t.mimeType !== l.track.mimeType;
-      });
-      if (changed) {
+      const { video, audio } = choose(c, decodes, this.wanted);
+      const key = (t?: Track) => t && [t.name, t.mimeType, t.initKey].join("\n");
+      const plays = (role: string) => key(this.lanes.find((l) => l.track.role === role)?.track);
+      if (key(video) !== plays("video") || key(audio) !== plays("audio")) {
         this.failures = 0;
         return { kind: "done", code: 0, text: "The tracks have changed." };
       }
@@ -387,13 +396,19 @@ function connect(s: Source): Transport {
 /** A page learns no more of a refused connection than that it failed. */
 function connectText(s: Source, e: unknown): string {
   const address = new URL(s.url).host;
-  return `No WebTransport session with ${address} (${errorText(e).replace(/\.$/, "")}). UDP to that port may be blocked, or the server has gone.`;
+  const cause = errorText(e).replace(/\.$/, "");
+  const old = "protocol" in WebTransport.prototype ? "" : " This browser also cannot name the MoQ draft that it speaks, which the server asks for.";
+  return `No WebTransport session with ${address} (${cause}). UDP to that port may be blocked, or the server has gone.${old}`;
 }
 
 /** iPhones have ManagedMediaSource only. */
 function mediaSource(): typeof MediaSource {
   const own = window as unknown as { ManagedMediaSource?: typeof MediaSource };
   return window.MediaSource ?? own.ManagedMediaSource;
+}
+
+function decodes(mimeType: string): boolean {
+  return mediaSource().isTypeSupported(mimeType);
 }
 
 /** What this browser lacks to play, in a sentence; empty if it lacks nothing. */

@@ -112,6 +112,8 @@ const PATIENT = { waitUntilAvailable: true };
 
 /** How long a data stream waits for the SUBSCRIBE_OK that names its alias. */
 const ALIAS_WAIT_MS = 3000;
+/** How long the reason of a session's end may lag behind its streams' ends. */
+const CLOSE_WAIT_MS = 500;
 /** How many data streams may wait so. */
 const MAX_WAITING = 64;
 
@@ -197,7 +199,12 @@ export class Session {
       this.close(0x3, e.message);
       return;
     }
-    sub?.finish({ kind: "request", code: 0, text: `The request was cut off: ${errorText(e)}` });
+    if (sub) this.cutOff(sub, `The request was cut off: ${errorText(e)}`);
+  }
+
+  /** Ends a subscription whose stream broke, unless the session's own end, which says more, comes right after. */
+  private cutOff(sub: Subscription, text: string): void {
+    setTimeout(() => sub.finish({ kind: "request", code: 0, text }), CLOSE_WAIT_MS);
   }
 
   private async acceptUni(): Promise<void> {
@@ -270,7 +277,7 @@ export class Session {
     });
     for (let answered = false; !sub.over; answered = true) {
       if (await r.ended()) {
-        sub.finish({ kind: "request", code: 0, text: "The server ended the request too early." });
+        this.cutOff(sub, "The server ended the request too early.");
         return;
       }
       const { type, body } = await r.message();
@@ -298,7 +305,8 @@ export class Session {
       const code = body.vi();
       body.vi(); // stream count
       const why = body.text();
-      sub.finish({ kind: "done", code, text: `The track ended, ${codeName("done", code)}${why ? `: ${why}` : "."}` });
+      const text = code === 0x2 ? "The broadcast has ended." : `The track ended, ${codeName("done", code)}${why ? `: ${why}` : "."}`;
+      sub.finish({ kind: "done", code, text });
     } else if (type === Type.Goaway && answered) {
       sub.finish({ kind: "done", code: 0x4, text: "The server is going away." });
     } else {

@@ -77,7 +77,8 @@ test("how a track ends", async () => {
   for (const [name, answer, want, final] of [
     ["refused", ["05 000a 01 00 07 6e6f20617574 68"], "The server refused, UNAUTHORIZED (0x1): no auth", true],
     ["not there", ["05 0003 10 00 00"], "The server refused, DOES_NOT_EXIST (0x10).", false],
-    ["over", [OK_ALIAS_7, "0b 0006 02 05 03 656e64"], "The track ended, TRACK_ENDED (0x2): end", false],
+    ["over", [OK_ALIAS_7, "0b 0006 02 05 03 656e64"], "The broadcast has ended.", false],
+    ["cut off", [OK_ALIAS_7, "0b 0006 05 05 03 656e64"], "The track ended, TOO_FAR_BEHIND (0x5): end", false],
     ["an unknown code", [OK_ALIAS_7, "0b 0003 7e 00 00"], "The track ended, 0x7e.", false],
     ["going away", [OK_ALIAS_7, "10 0002 00 00"], "The server is going away.", false],
   ] as Array<[string, string[], string, boolean]>) {
@@ -92,6 +93,14 @@ test("a request that ends without an answer", async () => {
   const { sub, request } = await open();
   request.finish();
   assert.match((await sub.ended).text, /too early/);
+});
+
+test("streams that end just before their session", async () => {
+  const { wt, sub, request } = await open();
+  request.finish();
+  await settle();
+  wt.serverClose({ closeCode: 0x2, reason: "no token" });
+  assert.equal((await sub.ended).text, "The server closed the session, UNAUTHORIZED (0x2): no token");
 });
 
 test("objects that were on their way when the track ended still come", async () => {
