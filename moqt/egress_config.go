@@ -1,0 +1,107 @@
+package moqt
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// EgressConfig bounds what a session sends. The zero value is ready to use.
+type EgressConfig struct {
+	// MaxLagGroups is how many newer groups may begin while a group still has
+	// data to send. Beyond it the subscriber is taken to the newest group, if
+	// that data is older than MinLag. Zero means 2.
+	MaxLagGroups int
+	// MinLag is how old data must be for MaxLagGroups to count, so that groups
+	// of a few milliseconds survive a short queue. Zero means 500 ms.
+	MinLag time.Duration
+	// MaxLag is how old the data of a group may get once a newer one began.
+	// Zero means 3 s.
+	MaxLag time.Duration
+	// Stall is how long a subscriber may leave pending data without any flow
+	// control or stream credit before its subscription ends. Zero means 10 s.
+	Stall time.Duration
+	// Ahead is how much of the connection's rate may be handed to the transport
+	// before it is sent. It is kept between MinAhead and MaxAhead bytes. Zero
+	// means 30 ms, 32 KiB and 256 KiB.
+	Ahead              time.Duration
+	MinAhead, MaxAhead int
+	// MaxStreams is how many subgroup streams may be open at a time. Zero means
+	// 256.
+	MaxStreams int
+	// Tick is how soon a refused write is tried again, and the measure of what
+	// was sent is read again while Ahead is used up. Zero means 10 ms.
+	Tick time.Duration
+}
+
+func (c EgressConfig) withDefaults() EgressConfig {
+	c.MaxLagGroups = cmp.Or(c.MaxLagGroups, 2)
+	c.MinLag = cmp.Or(c.MinLag, 500*time.Millisecond)
+	c.MaxLag = cmp.Or(c.MaxLag, 3*time.Second)
+	c.Stall = cmp.Or(c.Stall, 10*time.Second)
+	c.Ahead = cmp.Or(c.Ahead, 30*time.Millisecond)
+	c.MinAhead = cmp.Or(c.MinAhead, 32<<10)
+	c.MaxAhead = cmp.Or(c.MaxAhead, 256<<10)
+	c.MaxStreams = cmp.Or(c.MaxStreams, 256)
+	c.Tick = cmp.Or(c.Tick, 10*time.Millisecond)
+	return c
+}
+
+// egressCounts is what happened since the last time it was read.
+type egressCounts struct {
+	bytes   uint64 // handed to the transport
+	opened  uint64 // streams
+	fins    uint64 // streams that ended with FIN
+	resets  uint64 // streams that were reset by us
+	stops   uint64 // streams that the peer asked to stop
+	jumps   uint64 // times a subscriber was taken to the newest group
+	dropped uint64 // subgroups that got no stream because newer ones came
+	stalls  uint64 // subscriptions that ended for want of credit
+}
+
+// egressMetrics are the metrics of all egress schedulers of a process.
+type egressMetrics struct {
+	bytes, opened, fins, resets, stops, jumps, dropped, stalls prometheus.Counter
+}
+
+// newEgressMetrics registers with reg, where several sessions may share one. A
+// nil reg registers nothing.
+func newEgressMetrics(reg prometheus.Registerer) *egressMetrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "broadcastd_moqt_egress_" + name, Help: help})
+		if reg == nil {
+			return c
+		}
+		if there, ok := errors.AsType[prometheus.AlreadyRegisteredError](reg.Register(c)); ok {
+			return there.ExistingCollector.(prometheus.Counter)
+		}
+		return c
+	}
+	return &egressMetrics{
+		bytes:   counter("bytes_total", "Bytes of subgroup streams handed to the transport."),
+		opened:  counter("streams_opened_total", "Subgroup streams opened."),
+		fins:    counter("streams_finished_total", "Subgroup streams sent to their end."),
+		resets:  counter("streams_reset_total", "Subgroup streams reset before their end."),
+		stops:   counter("streams_stopped_total", "Subgroup streams that the subscriber stopped."),
+		jumps:   counter("jumps_total", "Times a subscriber too far behind was taken to the newest group."),
+		dropped: counter("subgroups_dropped_total", "Subgroups not sent because newer ones came before there was a stream."),
+		stalls:  counter("stalls_total", "Subscriptions ended because the subscriber gave no credit."),
+	}
+}
+
+// add adds c. A nil m counts nothing.
+func (m *egressMetrics) add(c egressCounts) {
+	if m == nil || c == (egressCounts{}) {
+		return
+	}
+	m.bytes.Add(float64(c.bytes))
+	m.opened.Add(float64(c.opened))
+	m.fins.Add(float64(c.fins))
+	m.resets.Add(float64(c.resets))
+	m.stops.Add(float64(c.stops))
+	m.jumps.Add(float64(c.jumps))
+	m.dropped.Add(float64(c.dropped))
+	m.stalls.Add(float64(c.stalls))
+}

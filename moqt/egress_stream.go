@@ -1,0 +1,160 @@
+package moqt
+
+import (
+	"math"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+type egressState uint8
+
+const (
+	egressHeld      egressState = iota // forward is off, or no object within the filter has come
+	egressWaiting                      // wants a stream
+	egressStreaming                    // has one
+)
+
+// An egressStream is a subgroup on its way to one subscriber: a cursor into its
+// log, and the stream once there is one. The core owns it.
+type egressStream struct {
+	sub   *egressSubscription
+	log   *track.Subgroup
+	out   SendStream // for the egress; the core does not touch it
+	state egressState
+	group uint64
+	age   uint64    // how many groups had begun on the subscription before it
+	since time.Time // when the subscription saw it
+
+	// What goes ahead of the log: the subgroup header and, if the subscriber
+	// enters in the middle, the first object's header once more, because an ID
+	// is absolute at the start of a stream.
+	head    []byte
+	first   []byte
+	headBuf [wire.MaxSubgroupHeader]byte
+	pos     int64 // in the log, of the next byte to send
+
+	urgency int
+	chunk   int // what the next write may take
+	parked  bool
+}
+
+func (st *egressStream) class() uint16 {
+	return egressClass(st.sub.cfg.priority, st.log.Priority())
+}
+
+// before reports whether st goes ahead of other (section 7.2). Equals of
+// different subscriptions are in no order.
+func (st *egressStream) before(other *egressStream) bool {
+	if a, b := st.class(), other.class(); a != b {
+		return a < b
+	}
+	if st.sub != other.sub {
+		return false
+	}
+	if st.group != other.group {
+		return (st.group < other.group) != (st.sub.cfg.order == track.Descending)
+	}
+	if a, b := st.log.Header().Subgroup, other.log.Header().Subgroup; a != b {
+		return a < b
+	}
+	return st.log.Seq() < other.log.Seq()
+}
+
+// place sets the cursor to the first object of the log that passes the filter.
+// It reports whether there is one yet, and otherwise whether there may be one.
+func (st *egressStream) place() (found, maybe bool) {
+	cfg := &st.sub.cfg
+	h := st.log.Header().Wire(cfg.alias)
+	st.pos, st.first = 0, nil
+	if st.group == cfg.start.Group && cfg.start.Object > 0 {
+		state, _ := st.log.State() // before the look at its objects
+		i := st.log.SearchID(cfg.start.Object)
+		ref, ok := st.log.Object(i)
+		if !ok {
+			return false, state == track.Open
+		}
+		if i > 0 {
+			header, _, err := wire.ParseObjectHeader(st.log.Bytes(ref.Off, int(ref.PayloadOff-ref.Off)), h.Properties)
+			if err != nil {
+				return false, false // evicted
+			}
+			header.IDDelta = ref.ID
+			st.first = header.Append(nil, h.Properties)
+			st.pos = ref.PayloadOff
+			h.FirstObject = false
+		}
+	}
+	st.head = h.Append(st.headBuf[:0])
+	return true, true
+}
+
+// pending reports whether there is something to write.
+func (st *egressStream) pending() bool {
+	return st.state == egressStreaming && !st.parked && st.behind()
+}
+
+// behind reports whether there is something to send, stream or not.
+func (st *egressStream) behind() bool {
+	return st.state != egressHeld && (len(st.head) > 0 || len(st.first) > 0 || st.pos < st.log.Committed())
+}
+
+// data returns what to write next, in one piece, and whether it ends with the
+// subgroup header.
+func (st *egressStream) data() (b []byte, boundary bool) {
+	switch {
+	case len(st.head) > 0:
+		b = st.head[:min(len(st.head), st.chunk)]
+		return b, len(b) == len(st.head)
+	case len(st.first) > 0:
+		return st.first[:min(len(st.first), st.chunk)], false
+	}
+	return st.log.Bytes(st.pos, st.chunk), false
+}
+
+// advance takes n written bytes off what is to be sent.
+func (st *egressStream) advance(n int) {
+	switch {
+	case len(st.head) > 0:
+		st.head = st.head[n:]
+	case len(st.first) > 0:
+		st.first = st.first[n:]
+	default:
+		st.pos += int64(n)
+	}
+	st.chunk = min(4*st.chunk, egressQuantum)
+}
+
+// An egressEnd is how a stream has to end.
+type egressEnd uint8
+
+const (
+	egressGoesOn egressEnd = iota
+	egressAtEnd            // the log is complete and was written whole
+	egressCut              // the log was cut
+)
+
+// end returns how the stream has to end now, and the code of a cut log.
+func (st *egressStream) end() (egressEnd, wire.ResetCode) {
+	state, code := st.log.State() // before Committed
+	switch {
+	case state == track.Aborted:
+		return egressCut, code
+	case state == track.Complete && st.state != egressHeld && !st.behind():
+		return egressAtEnd, 0
+	}
+	return egressGoesOn, 0
+}
+
+// lag returns how long the next byte has been waiting for this subscriber.
+func (st *egressStream) lag(now time.Time) time.Duration {
+	from := st.since
+	if ref, ok := st.log.Object(st.log.SearchOffset(st.pos)); ok && ref.Arrival.After(from) {
+		from = ref.Arrival
+	}
+	return now.Sub(from)
+}
+
+// openEnd is the end group of a subscription that has none.
+const openEnd uint64 = math.MaxUint64
