@@ -8,7 +8,8 @@ const MAX_APPEND = 1 << 20;
 const MAX_QUEUE = 32 << 20;
 
 export class TrackBuffer {
-  private queue: Uint8Array<ArrayBuffer>[] = [];
+  /** What waits: media, and between it the types of what follows. */
+  private queue: Array<Uint8Array<ArrayBuffer> | string> = [];
   private queued = 0;
   private full = false; // the browser refused an append for want of room
 
@@ -36,10 +37,17 @@ export class TrackBuffer {
     this.pump();
   }
 
+  /** Says that what comes next has another type, and begins with its init data. */
+  changeType(mimeType: string): void {
+    this.queue.push(mimeType);
+  }
+
   pump(): void {
     const b = this.buffer;
     try {
-      if (b.updating || this.trim() || this.queue.length === 0) return;
+      if (b.updating || this.trim()) return;
+      for (let type; typeof (type = this.queue[0]) === "string"; this.queue.shift()) b.changeType(type);
+      if (this.queue.length === 0) return;
       b.appendBuffer(this.next());
       this.full = false;
     } catch (e) {
@@ -62,12 +70,16 @@ export class TrackBuffer {
 
   /** As many whole objects as one append takes: fewer calls, no more delay. */
   private next(): Uint8Array<ArrayBuffer> {
-    let n = 1;
-    let size = this.queue[0]!.length;
-    while (n < this.queue.length && size + this.queue[n]!.length <= MAX_APPEND) size += this.queue[n++]!.length;
-    const pieces = this.queue.splice(0, n);
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let size = 0;
+    for (const p of this.queue) {
+      if (typeof p === "string" || (size > 0 && size + p.length > MAX_APPEND)) break;
+      pieces.push(p);
+      size += p.length;
+    }
+    this.queue.splice(0, pieces.length);
     this.queued -= size;
-    if (n === 1) return pieces[0]!;
+    if (pieces.length === 1) return pieces[0]!;
     const all = new Uint8Array(size);
     let at = 0;
     for (const p of pieces) {

@@ -7,6 +7,8 @@ export interface Track {
   mimeType: string; // with the codecs parameter, as MediaSource wants it
   init: Uint8Array<ArrayBuffer>;
   initKey: string; // equal for equal init data
+  /** The first group that the init data describes; 0: all of them. */
+  initGroup: number;
   label: string;
   width: number;
   height: number;
@@ -18,7 +20,7 @@ export interface Catalog {
   tracks: Track[];
   /** No more tracks or content will come. */
   complete: boolean;
-  /** UTC of media time 0 in ms. */
+  /** UTC of media time 0, in ms since 1970; left out, it is 1970 itself. */
   originMs: number;
 }
 
@@ -39,7 +41,7 @@ export function parseCatalog(payload: Uint8Array): Catalog {
   return {
     tracks: objects(root["tracks"]).flatMap((t) => track(t, inits)),
     complete: root["isComplete"] === true,
-    originMs: origin(root["mediaTimeOrigin"]),
+    originMs: number(root["mediaTimeOrigin"]),
   };
 }
 
@@ -59,6 +61,7 @@ function track(t: Json, inits: Map<string, string>): Track[] {
       mimeType: `${container}; codecs="${codec}"`,
       init: Uint8Array.from(atob(initKey), (c) => c.charCodeAt(0)),
       initKey,
+      initGroup: number(t["initGroup"]),
       label: text(t["label"]),
       width: number(t["width"]),
       height: number(t["height"]),
@@ -66,12 +69,6 @@ function track(t: Json, inits: Map<string, string>): Track[] {
       bitrate: number(t["bitrate"]),
     },
   ];
-}
-
-/** UTC of media time 0: ms since 1970, or a date and time of RFC 3339. Left out, it is 1970 itself. */
-function origin(v: unknown): number {
-  if (typeof v === "string") v = Date.parse(v);
-  return typeof v === "number" && Number.isFinite(v) ? v : 0;
 }
 
 function objects(v: unknown): Json[] {

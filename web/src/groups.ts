@@ -49,15 +49,15 @@ export class Sequencer {
    * The next object in order, if it is there. Patience is how long, in ms, a
    * newer group waits for the rest of an older one.
    */
-  pull(now: number, patience: number): Uint8Array<ArrayBuffer> | undefined {
+  pull(now: number, patience: number): { group: number; payload: Uint8Array<ArrayBuffer> } | undefined {
     for (;;) {
       this.current ??= this.oldest();
       if (this.current === undefined) return undefined;
       const g = this.groups.get(this.current);
-      const object = g?.queue.shift();
-      if (object) {
-        this.pending -= object.length;
-        return object;
+      const payload = g?.queue.shift();
+      if (payload) {
+        this.pending -= payload.length;
+        return { group: this.current, payload };
       }
       const newer = this.oldest(this.current);
       if (newer === undefined) return undefined;

@@ -54,7 +54,9 @@ const PLAY_OUT_MS = 3000;
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 interface Lane {
-  track: Track;
+  track: Track; // whose init data was appended last
+  next?: Track; // the same track with other init data, from its initGroup on
+  group: number; // of what was appended last
   sequencer: Sequencer;
   buffer: TrackBuffer;
   subscription?: Subscription;
@@ -225,7 +227,7 @@ export class Player {
       const fail = (e: Error) => this.broke?.(e);
       const buffer = new TrackBuffer(ms.addSourceBuffer(track.mimeType), () => this.video.currentTime, fail);
       buffer.append(track.init);
-      return { track, sequencer: new Sequencer(), buffer };
+      return { track, group: -1, sequencer: new Sequencer(), buffer };
     });
     return this.lanes.map((lane) => {
       lane.subscription = session.subscribe(source.namespace, lane.track.name, this.sink(lane));
@@ -252,7 +254,17 @@ export class Player {
 
   private feed(lane: Lane, now: number): void {
     const patience = this.ahead(lane) > this.edge.target / 2 ? PATIENCE : PATIENCE_DRY;
-    for (let o; (o = lane.sequencer.pull(now, patience)); ) lane.buffer.append(o);
+    for (let o; (o = lane.sequencer.pull(now, patience)); ) {
+      if (o.group < lane.track.initGroup) continue; // needs init data that we never had
+      if (lane.next && o.group >= lane.next.initGroup) {
+        lane.track = lane.next;
+        lane.next = undefined;
+        lane.buffer.changeType(lane.track.mimeType);
+        lane.buffer.append(lane.track.init);
+      }
+      lane.group = o.group;
+      lane.buffer.append(o.payload);
+    }
   }
 
   /** Follows the catalog. A change of what plays starts the player afresh. */
@@ -263,13 +275,22 @@ export class Player {
       if (c.complete) return { kind: "done", code: 0x2, text: "The broadcast has ended." };
       this.originMs = c.originMs;
       const { video, audio } = choose(c, decodes, this.wanted);
-      const key = (t?: Track) => t && [t.name, t.mimeType, t.initKey].join("\n");
-      const plays = (role: string) => key(this.lanes.find((l) => l.track.role === role)?.track);
-      if (key(video) !== plays("video") || key(audio) !== plays("audio")) {
+      if (!this.follow("video", video) || !this.follow("audio", audio)) {
         this.failures = 0;
         return { kind: "done", code: 0, text: "The tracks have changed." };
       }
     }
+  }
+
+  /** Takes what a new catalog says of a role; false when that needs a fresh start. */
+  private follow(role: string, now?: Track): boolean {
+    const lane = this.lanes.find((l) => l.track.role === role);
+    const was = lane?.next ?? lane?.track;
+    if (!lane || !was || !now || was.name !== now.name) return was === now;
+    if (was.initKey === now.initKey && was.mimeType === now.mimeType) return true;
+    if (lane.group >= now.initGroup) return false; // such media was appended as if it were of the old kind
+    lane.next = now;
+    return true;
   }
 
   private ranDry(): void {

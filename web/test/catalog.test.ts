@@ -19,6 +19,8 @@ test("tracks with their init data, by reference and in place", () => {
   const [v, a] = catalog({}).tracks;
   assert.deepEqual([v!.name, v!.mimeType, [...v!.init], v!.width], ["v", 'video/mp4; codecs="avc1.42C01E"', [1, 2, 3], 640]);
   assert.deepEqual([a!.name, a!.mimeType, [...a!.init]], ["a", 'audio/mp4; codecs="mp4a.40.2"', [5, 6]]);
+  assert.equal(v!.initGroup, 0);
+  assert.equal(catalog({ tracks: [track({ name: "v", initGroup: 1795190460 })] }).tracks[0]!.initGroup, 1795190460);
 });
 
 test("what a player cannot use is left out", () => {
@@ -31,7 +33,7 @@ test("what a player cannot use is left out", () => {
 test("media time 0", () => {
   assert.equal(catalog({}).originMs, 0);
   assert.equal(catalog({ mediaTimeOrigin: 250 }).originMs, 250);
-  assert.equal(catalog({ mediaTimeOrigin: "1970-01-01T00:00:00.125Z" }).originMs, 125);
+  assert.equal(catalog({ mediaTimeOrigin: -12.5 }).originMs, -12.5);
   assert.equal(catalog({ mediaTimeOrigin: "never" }).originMs, 0);
 });
 

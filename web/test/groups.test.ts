@@ -16,7 +16,11 @@ class Rig {
   }
   out(now = 0, patience = 100): string {
     const names: string[] = [];
-    for (let o; (o = this.s.pull(now, patience)); ) names.push(new TextDecoder().decode(o));
+    for (let o; (o = this.s.pull(now, patience)); ) {
+      const name = new TextDecoder().decode(o.payload);
+      assert.equal(Number(name.split(".")[0]), o.group);
+      names.push(name);
+    }
     return names.join(" ");
   }
 }
@@ -73,6 +77,6 @@ test("what waits is bounded", () => {
   const s = new Sequencer();
   for (let g = 0; g < 40; g++) s.push(g, 0, new Uint8Array(1 << 20), 0);
   let bytes = 0;
-  for (let o; (o = s.pull(1000, 0)); ) bytes += o.length;
+  for (let o; (o = s.pull(1000, 0)); ) bytes += o.payload.length;
   assert.equal(bytes, 16 << 20);
 });
