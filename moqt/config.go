@@ -1,0 +1,114 @@
+package moqt
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// Config configures a Session. The zero value is ready to use.
+type Config struct {
+	// Handler answers the peer's requests. With nil they are refused with
+	// NOT_SUPPORTED, but for those that Announce covers; SUBSCRIBE_NAMESPACE is
+	// then answered with what Announce has announced.
+	Handler Handler
+	// Log takes the session's records. Nil discards them.
+	Log *slog.Logger
+	// Registerer takes the metrics, which all sessions share. Nil registers none.
+	Registerer prometheus.Registerer
+	Limits     Limits
+	// Implementation goes into SETUP (section 10.3.1.5). Empty means "broadcastd".
+	Implementation string
+	// Authority and Path (with its query) go into a client's SETUP on raw QUIC.
+	// Empty: the option is left out.
+	Authority, Path string
+	// JoinStrict answers a Largest Object subscription exactly as the draft says,
+	// from the next object on. Otherwise it starts with the current group.
+	JoinStrict bool
+	// TrackConfig bounds the tracks that the session receives.
+	TrackConfig track.Config
+	Egress      EgressConfig
+	// SetupTimeout is how long the peer may take for its SETUP. Zero means 5 s.
+	SetupTimeout time.Duration
+	// ResponseTimeout is how long the peer may take to answer a request. Zero
+	// means 10 s.
+	ResponseTimeout time.Duration
+}
+
+// Limits bound what one peer can make a session hold. A zero field means its
+// default, which its comment gives.
+type Limits struct {
+	Requests      int // request streams of the peer that are not answered yet; 128
+	Namespaces    int // namespaces the peer has announced, and prefixes it watches; 256
+	Subscriptions int // tracks the peer is subscribed to; 64
+	Tracks        int // tracks received from the peer; 64
+	DataStreams   int // open inbound data streams; 256
+	// EarlyStreams bounds the data streams that wait for the message that tells
+	// their track alias. Each holds at most one read, 16 KiB. 64
+	EarlyStreams int
+	// EarlyWait is how long they wait. 2 s
+	EarlyWait time.Duration
+	// ControlBytes bounds what is held of unfinished messages and of requests
+	// that came before SETUP, over all streams. 1 MiB
+	ControlBytes int
+	// DoneWait is how long data streams may come after PUBLISH_DONE. 2 s
+	DoneWait time.Duration
+	// WriteTimeout is how long a control message may wait for flow control. 2 s
+	WriteTimeout time.Duration
+}
+
+// checked returns c with its defaults filled in, or every fault at once.
+func (c Config) checked() (Config, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Implementation = cmp.Or(c.Implementation, "broadcastd")
+	c.SetupTimeout = cmp.Or(c.SetupTimeout, 5*time.Second)
+	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, 10*time.Second)
+	l := &c.Limits
+	l.Requests = cmp.Or(l.Requests, 128)
+	l.Namespaces = cmp.Or(l.Namespaces, 256)
+	l.Subscriptions = cmp.Or(l.Subscriptions, 64)
+	l.Tracks = cmp.Or(l.Tracks, 64)
+	l.DataStreams = cmp.Or(l.DataStreams, 256)
+	l.EarlyStreams = cmp.Or(l.EarlyStreams, 64)
+	l.EarlyWait = cmp.Or(l.EarlyWait, 2*time.Second)
+	l.ControlBytes = cmp.Or(l.ControlBytes, 1<<20)
+	l.DoneWait = cmp.Or(l.DoneWait, 2*time.Second)
+	l.WriteTimeout = cmp.Or(l.WriteTimeout, 2*time.Second)
+
+	var faults []error
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"Requests", l.Requests}, {"Namespaces", l.Namespaces}, {"Subscriptions", l.Subscriptions},
+		{"Tracks", l.Tracks}, {"DataStreams", l.DataStreams}, {"EarlyStreams", l.EarlyStreams},
+	} {
+		if n.value < 1 {
+			faults = append(faults, fmt.Errorf("moqt: Limits.%s is %d, want 1 or more", n.name, n.value))
+		}
+	}
+	if l.ControlBytes < wire.MaxFrame {
+		faults = append(faults, fmt.Errorf("moqt: Limits.ControlBytes is %d, want %d or more", l.ControlBytes, wire.MaxFrame))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"SetupTimeout", c.SetupTimeout}, {"ResponseTimeout", c.ResponseTimeout}, {"Limits.EarlyWait", l.EarlyWait},
+		{"Limits.DoneWait", l.DoneWait}, {"Limits.WriteTimeout", l.WriteTimeout},
+	} {
+		if d.value < 0 {
+			faults = append(faults, fmt.Errorf("moqt: %s is %v, want more than 0", d.name, d.value))
+		}
+	}
+	return c, errors.Join(faults...)
+}

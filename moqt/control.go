@@ -1,0 +1,192 @@
+package moqt
+
+import (
+	"math"
+
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// receiveSetup takes the peer's SETUP (section 10.3) and then the requests that
+// came before it.
+func (c *core) receiveSetup(body []byte) error {
+	m, err := wire.ParseSetup(body)
+	if err != nil {
+		return err
+	}
+	fromClient := !c.info.Client && c.info.Transport == QUIC
+	switch {
+	case m.Authority != nil && !fromClient:
+		return closing(wire.SessionInvalidAuthority, "SETUP with AUTHORITY from a server or on WebTransport")
+	case m.Path != nil && !fromClient:
+		return closing(wire.SessionInvalidPath, "SETUP with PATH from a server or on WebTransport")
+	}
+	for _, t := range m.Tokens {
+		if !c.info.Client && (t.AliasType == wire.TokenDelete || t.AliasType == wire.TokenUseAlias) {
+			return violation("SETUP refers to a token alias")
+		}
+	}
+	c.setup = &m
+	c.timers.stop(&c.clock)
+	ps := PeerSetup{Implementation: m.Implementation, Tokens: m.Tokens, Solicit: c.solicited()}
+	if m.Authority != nil {
+		ps.Authority = *m.Authority
+	}
+	if m.Path != nil {
+		ps.Path = *m.Path
+	}
+	c.do(actReady{ps})
+	for _, a := range c.announced {
+		c.offer(a)
+	}
+	early := c.early
+	c.early = nil
+	for _, st := range early {
+		if st.recvDone {
+			continue
+		}
+		c.awaitRequest(st)
+		if err := c.drain(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// solicited reports whether the peer wants to hear of namespaces only when it
+// asks. It is valid once SETUP has come.
+func (c *core) solicited() bool {
+	kv, ok := c.setup.Option(optionSolicit)
+	return ok && kv.Uint == 1
+}
+
+// sendGoaway sends GOAWAY on our control stream (section 10.4).
+func (c *core) sendGoaway(ev evGoaway) {
+	if c.goawaySent {
+		return
+	}
+	c.goawaySent = true
+	id := c.ids.next()
+	c.write(&stream{sid: ownControl}, wire.Goaway{NewSessionURI: ev.uri, Timeout: ev.timeout, RequestID: &id})
+	if ev.timeout <= 0 {
+		return
+	}
+	c.arm(&c.goawayClock, ev.timeout, func() error {
+		for _, st := range c.streams {
+			if _, closed := st.role.(closedRole); st.role != nil && !closed {
+				return closing(wire.SessionGoawayTimeout, "requests are still open %v after GOAWAY", ev.timeout)
+			}
+		}
+		return closing(wire.SessionNoError, "moved after GOAWAY")
+	})
+}
+
+// receiveGoaway takes a GOAWAY, for the session or for one request.
+func (c *core) receiveGoaway(st *stream, body []byte) error {
+	control := st.sid == c.control
+	if !control && st.role == nil {
+		return violation("request stream begins with GOAWAY")
+	}
+	m, err := wire.ParseGoaway(body, control)
+	switch {
+	case err != nil:
+		return err
+	case st.goaway:
+		return violation("second GOAWAY on a stream")
+	case m.NewSessionURI != "" && !c.info.Client:
+		return violation("a client's GOAWAY names a URI")
+	case control && *m.RequestID&1 != c.nextID&1:
+		return closing(wire.SessionInvalidRequestID, "GOAWAY names request %d, which is not ours", *m.RequestID)
+	}
+	st.goaway = true
+	if control {
+		c.goawayReceived = true
+		c.do(actDrain{m})
+	}
+	// Whoever made a request on whose stream this came sees it end, and asks
+	// again then (section 10.4).
+	return nil
+}
+
+// datagram takes a datagram. Nothing that we ask for comes in datagrams yet,
+// and a receiver may drop objects that do (section 11.3).
+func (c *core) datagram(b []byte) error {
+	t, err := wire.ParseDatagramType(b)
+	if err != nil || t == wire.DatagramPadding {
+		return err
+	}
+	if _, err := wire.ParseDatagram(b); err != nil {
+		return err
+	}
+	c.do(actCount{kindDatagram, outcomeDropped})
+	return nil
+}
+
+// checkTokens looks for what the token cache of size 0, which our SETUP
+// declares, rules out (section 10.2.2). ok is false for a message that has to
+// be refused.
+func checkTokens(tokens []wire.Token) (ok bool, err error) {
+	ok = true
+	for _, t := range tokens {
+		switch t.AliasType {
+		case wire.TokenRegister:
+			return false, closing(wire.SessionAuthTokenCacheOverflow, "token alias %d registered in a cache of size 0", t.Alias)
+		case wire.TokenUseAlias, wire.TokenDelete:
+			ok = false
+		}
+	}
+	return ok, nil
+}
+
+// requestIDs checks the request IDs of the peer (section 10.1): of its parity,
+// each once. They may arrive in any order, and some never.
+type requestIDs struct {
+	parity uint64
+	low    uint64 // the smallest that was not used
+	high   uint64 // the largest that was used, plus 2; 0 before
+	ahead  map[uint64]struct{}
+	full   bool // there is none left
+}
+
+// maxAhead bounds the IDs that are remembered one by one. Beyond it, the
+// smallest missing ones count as used.
+const maxAhead = 1024
+
+func (r *requestIDs) take(id uint64) error {
+	_, dup := r.ahead[id]
+	if id&1 != r.parity || dup || id < r.low || r.full {
+		return closing(wire.SessionInvalidRequestID, "request ID %d has the wrong parity or was used before", id)
+	}
+	r.high = max(r.high, id)
+	if r.ahead == nil {
+		r.ahead = make(map[uint64]struct{})
+	}
+	r.ahead[id] = struct{}{}
+	if len(r.ahead) > maxAhead {
+		r.low = math.MaxUint64
+		for id := range r.ahead {
+			r.low = min(r.low, id)
+		}
+	}
+	for {
+		if _, used := r.ahead[r.low]; !used {
+			return nil
+		}
+		delete(r.ahead, r.low)
+		if r.low > math.MaxUint64-2 {
+			r.full = true
+			return nil
+		}
+		r.low += 2
+	}
+}
+
+// next returns the smallest ID of the peer that was certainly not used.
+func (r *requestIDs) next() uint64 {
+	if r.low == r.parity && len(r.ahead) == 0 {
+		return r.parity
+	}
+	if r.high > math.MaxUint64-2 {
+		return r.high
+	}
+	return r.high + 2
+}

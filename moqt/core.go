@@ -1,0 +1,259 @@
+package moqt
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// optionSolicit is the setup option with which moq-dev's stack asks not to be
+// told of namespaces unasked.
+const optionSolicit = 0x40b5a
+
+// ownControl is the control stream that we open. It is neither the peer's nor a
+// request stream, and takes no events.
+const ownControl streamID = 0
+
+// A core is the state of one session: setup, requests, aliases, limits. It is a
+// step function: handle takes the time and what happened, and returns what is
+// to be done. It starts no goroutine, reads no clock, takes no lock and does no
+// I/O, so that a seed replays exactly. Tracks are memory to it.
+type core struct {
+	cfg  Config
+	info ConnInfo
+	now  time.Time // of the event in hand
+	out  []action
+	err  *SessionError // why the session is over; nil while it is not
+
+	streams map[streamID]*stream
+	held    int      // bytes of unfinished messages, over all streams
+	control streamID // the peer's; 0 before it comes
+	setup   *wire.Setup
+	early   []*stream // requests that wait for SETUP, in order of arrival
+	timers  timers
+	clock   timer // of SETUP
+	// goawayClock closes the session after our GOAWAY.
+	goawayClock timer
+
+	ids        requestIDs
+	nextID     uint64 // of our next request
+	unanswered int    // requests of the peer
+
+	goawaySent, goawayReceived bool
+
+	// As publisher.
+	served    map[track.Name]*stream // by SUBSCRIBE or our PUBLISH
+	nextAlias uint64
+	announced []*announced
+	watchers  []*stream // SUBSCRIBE_NAMESPACE of the peer
+	offered   int       // PUBLISH_NAMESPACE of the peer
+
+	// As subscriber.
+	feeds     map[track.Name]*feed // our SUBSCRIBEs and accepted PUBLISHes
+	offers    map[track.Name]*feed // PUBLISHes that are not answered yet
+	incoming  int                  // SUBSCRIBEs of the peer
+	aliases   map[uint64]*feed
+	cancelled recent
+	data      map[streamID]*dataStream
+	parked    []*dataStream // they wait for their alias, in order of arrival
+}
+
+func newCore(info ConnInfo, cfg Config) *core {
+	c := &core{
+		cfg:     cfg,
+		info:    info,
+		streams: make(map[streamID]*stream),
+		served:  make(map[track.Name]*stream),
+		feeds:   make(map[track.Name]*feed),
+		offers:  make(map[track.Name]*feed),
+		aliases: make(map[uint64]*feed),
+		data:    make(map[streamID]*dataStream),
+	}
+	c.ids.parity = 1
+	if !info.Client {
+		c.nextID, c.ids.parity = 1, 0
+	}
+	c.ids.low = c.ids.parity
+	return c
+}
+
+// start returns the first actions: our SETUP.
+func (c *core) start(now time.Time) []action {
+	c.now = now
+	m := wire.Setup{Implementation: c.cfg.Implementation}
+	if c.info.Client && c.info.Transport == QUIC {
+		if c.cfg.Authority != "" {
+			m.Authority = &c.cfg.Authority
+		}
+		if c.cfg.Path != "" {
+			m.Path = &c.cfg.Path
+		}
+	}
+	c.write(&stream{sid: ownControl}, m)
+	c.arm(&c.clock, c.cfg.SetupTimeout, func() error {
+		return closing(wire.SessionControlMessageTimeout, "no SETUP within %v", c.cfg.SetupTimeout)
+	})
+	return c.take()
+}
+
+// next returns the time at which evTimer is due, if there is one.
+func (c *core) next() (time.Time, bool) { return c.timers.next() }
+
+// handle takes one event. After the session is over it does nothing.
+func (c *core) handle(now time.Time, ev event) []action {
+	if c.err != nil {
+		return nil
+	}
+	c.now = now
+	if err := c.step(ev); err != nil {
+		c.close(err)
+	}
+	return c.take()
+}
+
+func (c *core) step(ev event) error {
+	switch ev := ev.(type) {
+	case evOpened:
+		c.opened(ev.sid)
+		return nil
+	case evControl:
+		if c.control != 0 {
+			return violation("second control stream")
+		}
+		c.control = ev.sid
+		c.streams[ev.sid] = &stream{sid: ev.sid, sendDone: true}
+		return nil
+	case evBytes:
+		return c.received(ev.sid, ev.b)
+	case evFin:
+		return c.finished(ev.sid)
+	case evReset:
+		return c.aborted(ev.sid, ev.code, true)
+	case evStopped:
+		return c.aborted(ev.sid, ev.code, false)
+	case evFailed:
+		return c.failed(ev)
+	case evSubgroup:
+		c.subgroup(ev.sid, ev.header)
+		return nil
+	case evSubgroupEnd:
+		return c.subgroupEnd(ev)
+	case evDatagram:
+		return c.datagram(ev.b)
+	case evViolation:
+		return ev.err
+	case evTimer:
+		for {
+			t, ok := c.timers.pop(c.now)
+			if !ok {
+				return nil
+			}
+			if err := t.f(); err != nil {
+				return err
+			}
+		}
+	case evLost:
+		c.end(lost(ev.err))
+		return nil
+	case evServed:
+		c.serveEnded(ev)
+		return nil
+	}
+	return c.call(ev)
+}
+
+// call takes what the application wants.
+func (c *core) call(ev event) error {
+	switch ev := ev.(type) {
+	case evSubscribe:
+		c.subscribe(ev)
+	case evPublish:
+		c.publish(ev)
+	case evAnnounce:
+		c.announce(ev)
+	case evNamespaces:
+		c.watch(ev)
+	case evCancel:
+		c.cancel(ev)
+	case evAcceptSubscribe:
+		c.acceptSubscribe(ev.sid, ev.t)
+	case evAcceptPublish:
+		return c.acceptPublish(ev)
+	case evAccept:
+		c.accept(ev.sid)
+	case evReject:
+		if st := c.pendingRequest(ev.sid); st != nil {
+			c.refuse(st, ev.code, ev.reason)
+		}
+	case evNamespace:
+		c.tellNamespace(ev)
+	case evGoaway:
+		c.sendGoaway(ev)
+	case evClose:
+		return &SessionError{Code: ev.code, Reason: ev.reason}
+	default:
+		panic(fmt.Sprintf("moqt: unknown event %T", ev))
+	}
+	return nil
+}
+
+func (c *core) do(a action) { c.out = append(c.out, a) }
+
+func (c *core) take() []action {
+	out := c.out
+	c.out = nil
+	return out
+}
+
+func (c *core) arm(t *timer, d time.Duration, f func() error) { c.timers.set(t, c.now.Add(d), f) }
+
+// close ends the session from our side.
+func (c *core) close(err error) {
+	if c.err != nil {
+		return
+	}
+	se, ok := errors.AsType[*SessionError](err)
+	if !ok {
+		se = &SessionError{Code: wire.SessionInternalError, Reason: err.Error()}
+		if we, ok := errors.AsType[*wire.Error](err); ok {
+			se.Code = we.Code
+		}
+	}
+	c.do(actClose{se})
+	c.end(se)
+}
+
+// end ends everything, because the session is over.
+func (c *core) end(err *SessionError) {
+	c.err = err
+	for _, sid := range slices.Sorted(maps.Keys(c.streams)) {
+		st := c.streams[sid]
+		st.sendDone, st.recvDone = true, true // there is nobody to tell
+		c.over(st, err)
+	}
+	for _, a := range c.announced {
+		a.answer(c, err)
+	}
+	c.timers = timers{}
+}
+
+// lost makes the error of a connection that ended.
+func lost(err error) *SessionError {
+	if se, ok := errors.AsType[*SessionError](err); ok {
+		return se
+	}
+	return &SessionError{Code: wire.SessionInternalError, Err: err}
+}
+
+func closing(code wire.SessionCode, format string, args ...any) error {
+	return &SessionError{Code: code, Reason: fmt.Sprintf(format, args...)}
+}
+
+func violation(format string, args ...any) error {
+	return closing(wire.SessionProtocolViolation, format, args...)
+}

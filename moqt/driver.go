@@ -1,0 +1,471 @@
+package moqt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// A driver runs one session's core: it turns what the connection does into
+// events and carries out the actions. All its fields but events belong to the
+// loop; readers run in goroutines of their own.
+type driver struct {
+	s      *Session
+	ctx    context.Context // of the readers
+	wg     sync.WaitGroup
+	events chan event // from the readers
+
+	lastSID streamID
+	pipes   map[streamID]*pipe
+	unis    map[streamID]*uni
+	egress  *egress
+	serves  map[streamID]*egressHandle
+}
+
+// A uni is an inbound unidirectional stream.
+type uni struct {
+	recv    ReceiveStream
+	verdict chan *track.Track // of a data stream: what to fill, nil to leave it
+}
+
+// What the driver tells itself.
+type (
+	drvAccepted    struct{ stream Stream }
+	drvAcceptedUni struct{ recv ReceiveStream }
+	drvOpened      struct {
+		sid    streamID
+		stream Stream
+		err    error
+	}
+	drvWritten struct {
+		sid streamID
+		err error
+	}
+	// drvUniEnd: a reader has returned; ev, unless nil, is for the core.
+	drvUniEnd struct {
+		sid streamID
+		ev  event
+	}
+)
+
+func newDriver(s *Session) *driver {
+	return &driver{
+		s:      s,
+		events: make(chan event, 64),
+		pipes:  make(map[streamID]*pipe),
+		unis:   make(map[streamID]*uni),
+		serves: make(map[streamID]*egressHandle),
+	}
+}
+
+// Run serves the session until ctx ends, the peer leaves or a protocol error
+// closes it. It is called once, and returns after every goroutine that it
+// started: nil when the peer left cleanly, context.Cause(ctx) when ctx ended,
+// else the *SessionError.
+func (s *Session) Run(ctx context.Context) error {
+	s.met.opened.Inc()
+	d := s.drv
+	rctx, cancel := context.WithCancelCause(context.Background())
+	d.ctx = rctx
+	d.egress = newEgress(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
+	err := d.openControl(ctx)
+	if err == nil {
+		d.go_(d.acceptStreams)
+		d.go_(d.acceptUniStreams)
+		d.go_(d.readDatagrams)
+		d.go_(func() {
+			if err := d.egress.run(rctx); rctx.Err() == nil {
+				d.post(evLost{err})
+			}
+		})
+		d.loop(ctx)
+	} else {
+		d.do(s.core.handle(time.Now(), evLost{err}))
+	}
+	se := s.core.err
+	s.conn.CloseWithError(se.Code, se.Reason) // unblocks every read
+	cancel(se)
+	d.wg.Wait()
+
+	s.mu.Lock()
+	s.closed, s.calls = true, nil
+	s.mu.Unlock()
+	s.err = se
+	close(s.done)
+	s.met.closed.WithLabelValues(s.met.code(se)).Inc()
+	s.cfg.Log.Info("session ended", "err", se)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case se.Code == wire.SessionNoError && se.Err == nil:
+		return nil
+	}
+	return se
+}
+
+// openControl opens our control stream, before any other. The peer may not have
+// granted a stream yet.
+func (d *driver) openControl(ctx context.Context) error {
+	deadline := time.NewTimer(d.s.cfg.SetupTimeout)
+	defer deadline.Stop()
+	for {
+		send, err := d.s.conn.OpenUniStream()
+		if err == nil {
+			d.pipes[ownControl] = newPipe(ownControl, send, nil)
+			d.watch(d.pipes[ownControl])
+			d.do(d.s.core.start(time.Now()))
+			return nil
+		}
+		if !errors.Is(err, ErrStreamLimit) {
+			return err
+		}
+		retry := time.NewTimer(5 * time.Millisecond)
+		select {
+		case <-retry.C:
+		case <-deadline.C:
+			return closing(wire.SessionControlMessageTimeout, "the peer grants no control stream")
+		case <-ctx.Done():
+			return &SessionError{Code: wire.SessionNoError, Reason: "shutting down"}
+		case <-d.s.conn.Context().Done():
+			return context.Cause(d.s.conn.Context())
+		}
+	}
+}
+
+// loop drives the core until the session is over.
+func (d *driver) loop(ctx context.Context) {
+	s := d.s
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		for _, ev := range s.takeCalls() {
+			d.step(ev)
+		}
+		if s.core.err != nil {
+			return
+		}
+		wait := time.Hour
+		if at, ok := s.core.next(); ok {
+			wait = time.Until(at)
+		}
+		timer.Reset(wait)
+		select {
+		case ev := <-d.events:
+			d.step(ev)
+		case <-s.wake:
+		case <-timer.C:
+			d.step(evTimer{})
+		case <-s.conn.Context().Done():
+			d.step(evLost{context.Cause(s.conn.Context())})
+		case <-ctx.Done():
+			d.step(evClose{wire.SessionNoError, "shutting down"})
+		}
+	}
+}
+
+// step takes one event, of the core or of the driver itself.
+func (d *driver) step(ev event) {
+	switch e := ev.(type) {
+	case drvAccepted:
+		p := newPipe(d.newSID(), e.stream, e.stream)
+		d.pipes[p.sid] = p
+		ev = evOpened{p.sid}
+		d.attach(p)
+	case drvAcceptedUni:
+		d.accepted(e.recv)
+		return
+	case drvOpened:
+		p := d.pipes[e.sid]
+		switch {
+		case p == nil && e.err == nil: // cancelled meanwhile
+			e.stream.CancelWrite(wire.ResetCancelled)
+			e.stream.CancelRead(wire.ResetCancelled)
+			return
+		case p == nil:
+			return
+		case e.err == nil:
+			p.send, p.recv = e.stream, e.stream
+			d.attach(p)
+			d.flush(p)
+			return
+		}
+		ev = evFailed{e.sid, e.err}
+	case drvWritten:
+		ev = d.written(e)
+	case drvUniEnd:
+		delete(d.unis, e.sid)
+		ev = e.ev
+	}
+	if ev != nil {
+		d.do(d.s.core.handle(time.Now(), ev))
+	}
+}
+
+func (d *driver) newSID() streamID {
+	d.lastSID++
+	return d.lastSID
+}
+
+// do carries out actions in order.
+func (d *driver) do(acts []action) {
+	for _, a := range acts {
+		switch a := a.(type) {
+		case actOpen:
+			d.open(a.sid)
+		case actWrite:
+			d.write(a)
+		case actFin:
+			if p := d.pipes[a.sid]; p != nil {
+				p.fin = true
+				d.flush(p)
+			}
+		case actReset:
+			if p := d.pipes[a.sid]; p != nil {
+				p.reset(a.code)
+			}
+		case actStop:
+			d.stop(a)
+		case actForget:
+			d.forget(a.sid)
+		case actBind:
+			if u := d.unis[a.sid]; u != nil {
+				u.verdict <- a.t
+			}
+		default:
+			d.tell(a)
+		}
+	}
+}
+
+// tell carries out the actions that concern the application and the egress.
+func (d *driver) tell(a action) {
+	s := d.s
+	switch a := a.(type) {
+	case actServe:
+		sid := a.sid
+		a.d.onDone = func(code wire.PublishDoneCode, reason string, streams uint64) {
+			s.call(evServed{sid, code, reason, streams})
+		}
+		d.serves[sid] = d.egress.add(a.d)
+	case actServeUpdate:
+		if h := d.serves[a.sid]; h != nil {
+			h.update(a.d)
+		}
+	case actServeStop:
+		if h := d.serves[a.sid]; h != nil {
+			delete(d.serves, a.sid)
+			h.remove(a.code)
+		}
+	case actAsk:
+		d.ask(a)
+	case actOver:
+		a.req.answered.Store(true)
+		a.req.end(a.cause)
+	case actReply:
+		a.to <- a.r
+	case actEndTrack:
+		a.t.End(a.code, a.reason)
+	case actTell:
+		a.f(a.err)
+	case actReady:
+		s.peer = a.setup
+		close(s.ready)
+		s.cfg.Log.Debug("session ready", "implementation", a.setup.Implementation)
+	case actDrain:
+		s.goaway = a.goaway
+		close(s.drain)
+	case actNotice:
+		if a.err != nil {
+			a.queue.end(a.err)
+		} else {
+			a.queue.put(a.ev)
+		}
+	case actCount:
+		s.met.counted.WithLabelValues(a.kind, a.outcome).Inc()
+	case actClose:
+		// Run closes the connection as soon as the loop returns.
+	}
+}
+
+// ask hands a request of the peer to the source or the handler that answers it.
+func (d *driver) ask(a actAsk) {
+	h := d.s.cfg.Handler
+	switch r := a.req.(type) {
+	case *SubscribeRequest:
+		r.s = d.s
+		if a.src == nil {
+			h.HandleSubscribe(r)
+		} else if t, ok := a.src.Track(r.Name.Name); ok {
+			r.Accept(t)
+		} else {
+			r.Reject(wire.RequestDoesNotExist, "no such track")
+		}
+	case *PublishRequest:
+		r.s = d.s
+		h.HandlePublish(r)
+	case *PublishNamespaceRequest:
+		r.s = d.s
+		h.HandlePublishNamespace(r)
+	case *SubscribeNamespaceRequest:
+		r.s = d.s
+		h.HandleSubscribeNamespace(r)
+	}
+}
+
+func (d *driver) go_(f func()) {
+	d.wg.Go(f)
+}
+
+// post hands ev to the loop. It reports false once the session is over.
+func (d *driver) post(ev event) bool {
+	select {
+	case d.events <- ev:
+		return true
+	case <-d.ctx.Done():
+		return false
+	}
+}
+
+func (d *driver) acceptStreams() {
+	for {
+		st, err := d.s.conn.AcceptStream(d.ctx)
+		if err != nil || !d.post(drvAccepted{st}) {
+			return // the connection's context ends the loop
+		}
+	}
+}
+
+func (d *driver) acceptUniStreams() {
+	for {
+		st, err := d.s.conn.AcceptUniStream(d.ctx)
+		if err != nil || !d.post(drvAcceptedUni{st}) {
+			return
+		}
+	}
+}
+
+func (d *driver) readDatagrams() {
+	for {
+		b, err := d.s.conn.ReceiveDatagram(d.ctx)
+		if err != nil || !d.post(evDatagram{b}) {
+			return
+		}
+	}
+}
+
+// read passes on what comes on a request or control stream.
+func (d *driver) read(sid streamID, recv ReceiveStream) {
+	buf := make([]byte, 1<<10)
+	for {
+		n, err := recv.Read(buf)
+		if n > 0 && !d.post(evBytes{sid, bytes.Clone(buf[:n])}) {
+			return
+		}
+		if err == io.EOF {
+			d.post(evFin{sid})
+			return
+		}
+		if se, ok := errors.AsType[*StreamError](err); ok && se.Remote {
+			d.post(evReset{sid, se.Code})
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// accepted takes a new inbound unidirectional stream.
+func (d *driver) accepted(recv ReceiveStream) {
+	if len(d.unis) >= d.s.cfg.Limits.DataStreams+2 { // a control and a padding stream
+		recv.CancelRead(wire.ResetExcessiveLoad)
+		return
+	}
+	u := &uni{recv: recv, verdict: make(chan *track.Track, 1)}
+	sid := d.newSID()
+	d.unis[sid] = u
+	d.go_(func() { d.post(drvUniEnd{sid, d.readUni(sid, u)}) })
+}
+
+// readUni reads an inbound unidirectional stream to its end, and returns what
+// to tell the core of that.
+func (d *driver) readUni(sid streamID, u *uni) event {
+	var in inbound
+	if ev, ok := d.readHeader(&in, u.recv); !ok {
+		return ev
+	}
+	switch in.kind {
+	case wire.StreamControl:
+		if d.post(evControl{sid}) && d.post(evBytes{sid, in.rest}) {
+			d.read(sid, u.recv)
+		}
+		return nil
+	case wire.StreamSubgroup:
+		return d.readSubgroup(sid, u, &in)
+	case wire.StreamPadding:
+		io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1
+		return nil
+	}
+	// We send no FETCH, so nothing is wanted of an answer to one.
+	u.recv.CancelRead(wire.ResetCancelled)
+	return nil
+}
+
+// readHeader reads until in knows what the stream is. If it never does, ok is
+// false and ev is for the core.
+func (d *driver) readHeader(in *inbound, recv ReceiveStream) (ev event, ok bool) {
+	recv.SetReadDeadline(time.Now().Add(d.s.cfg.ResponseTimeout))
+	buf := make([]byte, 2<<10)
+	for {
+		n, err := recv.Read(buf)
+		known, perr := in.feed(buf[:n])
+		switch {
+		case perr != nil:
+			return evViolation{perr}, false
+		case known:
+			recv.SetReadDeadline(time.Time{})
+			return nil, true
+		case err == io.EOF && in.cut():
+			return evViolation{violation("stream ends inside its header")}, false
+		case err != nil:
+			recv.CancelRead(wire.ResetCancelled) // it may be the deadline
+			return nil, false
+		}
+	}
+}
+
+// readSubgroup fills a track from a data stream, once the core has said which.
+func (d *driver) readSubgroup(sid streamID, u *uni, in *inbound) event {
+	if !d.post(evSubgroup{sid, in.header}) {
+		return nil
+	}
+	var t *track.Track
+	select {
+	case t = <-u.verdict:
+	case <-d.ctx.Done():
+	}
+	if t == nil {
+		return nil
+	}
+	w, err := t.Subgroup(track.HeaderFromWire(in.header))
+	if err == nil {
+		rest := in.rest
+		in.rest = nil
+		err = fill(w, rest, readerOf{u.recv})
+	}
+	if err != nil {
+		u.recv.CancelRead(stopCode(err))
+		d.s.cfg.Log.Debug("data stream stopped", "track", t.Name(), "group", in.header.Group, "err", err)
+	}
+	return evSubgroupEnd{sid, err}
+}
+
+// readerOf hides that a stream can do more than read.
+type readerOf struct{ r ReceiveStream }
+
+func (r readerOf) Read(p []byte) (int, error) { return r.r.Read(p) }

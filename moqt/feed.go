@@ -1,0 +1,288 @@
+package moqt
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// A feed is a subscription that we are the subscriber of: a SUBSCRIBE of ours
+// or a PUBLISH of the peer. It fills a track.
+type feed struct {
+	st    *stream
+	name  track.Name
+	alias uint64
+	track *track.Track // nil until it is known
+	keep  bool         // the track outlives the feed
+	ended func(error)  // of SubscribeInto
+	reply chan reply   // of our SUBSCRIBE, until it is answered
+	live  bool         // accepted: alias is bound to track
+
+	open map[streamID]struct{} // data streams
+	seen uint64                // how many there were
+	done *wire.PublishDone     // the publisher will open no more
+	late bool                  // and those it opened should have come
+}
+
+// answered reports whether the request has been accepted.
+func (f *feed) answered() bool { return f.live }
+
+// subscribe asks for a track with SUBSCRIBE (section 10.7).
+func (c *core) subscribe(ev evSubscribe) {
+	err := c.refusal()
+	switch {
+	case err != nil:
+	case c.feeds[ev.name] != nil:
+		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "this session is subscribed to the track"}
+	case len(c.feeds) >= c.cfg.Limits.Tracks:
+		err = &RequestError{Code: wire.RequestExcessiveLoad, Reason: "this session receives too many tracks"}
+	}
+	if err != nil {
+		c.do(actReply{ev.reply, reply{err: err}})
+		return
+	}
+	f := &feed{
+		name: ev.name, track: ev.into, keep: ev.keep, ended: ev.ended, reply: ev.reply,
+		open: make(map[streamID]struct{}),
+	}
+	c.feeds[ev.name] = f
+	f.st = c.request(ev.sid, f, wire.Subscribe{RequestID: c.takeID(), Track: ev.name, Params: subscribeParams(ev.opt)})
+}
+
+func subscribeParams(o track.SubscribeOptions) wire.Params {
+	p := wire.Params{GroupOrder: o.GroupOrder, Filter: &wire.Filter{Type: wire.FilterLargestObject}}
+	switch l, at := o.Start.Location(); {
+	case at:
+		p.Filter = &wire.Filter{Type: wire.FilterAbsoluteStart, Start: l}
+	case o.Start == track.NextGroup:
+		p.Filter.Type = wire.FilterNextGroupStart
+	}
+	if o.HasPriority {
+		p.SubscriberPriority = &o.Priority
+	}
+	if o.Paused {
+		p.Forward = new(false)
+	}
+	if o.DeliveryTimeout > 0 {
+		p.ObjectDeliveryTimeout = &o.DeliveryTimeout
+	}
+	return p
+}
+
+// openPublish takes a PUBLISH (section 10.10).
+func (c *core) openPublish(st *stream, m wire.Publish) error {
+	if other := c.aliases[m.TrackAlias]; other != nil && other.name != m.Track {
+		return closing(wire.SessionDuplicateTrackAlias, "track alias %d of %v is that of %v", m.TrackAlias, m.Track, other.name)
+	}
+	own := c.feeds[m.Track]
+	switch {
+	case own != nil && own.live, c.offers[m.Track] != nil:
+		c.refusePublish(st, m, wire.RequestDuplicateSubscription, "there is a subscription to this track")
+	case len(c.feeds)+len(c.offers) >= c.cfg.Limits.Tracks:
+		c.refusePublish(st, m, wire.RequestExcessiveLoad, "too many tracks")
+	case c.cfg.Handler == nil:
+		c.refusePublish(st, m, wire.RequestNotSupported, "PUBLISH is not supported")
+	default:
+		if t, unknown := m.Properties.Mandatory(); unknown {
+			c.do(actCount{st.opener.String(), outcomeRefused})
+			c.refusePublish(st, m, wire.RequestUnsupportedExtension, fmt.Sprintf("mandatory track property %#x", t))
+			return nil
+		}
+		f := &feed{
+			st: st, name: m.Track, alias: m.TrackAlias, open: make(map[streamID]struct{}),
+			track: track.New(m.Track, track.Info{Properties: m.Properties}, c.cfg.TrackConfig),
+		}
+		c.offers[m.Track] = f
+		c.aliases[m.TrackAlias] = f
+		c.ask(f, st, &PublishRequest{request: st.req, Name: m.Track, Params: m.Params, own: f.track}, nil)
+	}
+	return nil
+}
+
+// refusePublish refuses a PUBLISH and the data streams that it announced.
+func (c *core) refusePublish(st *stream, m wire.Publish, code wire.RequestCode, reason string) {
+	c.refuse(st, code, reason)
+	if c.aliases[m.TrackAlias] == nil {
+		c.dropAlias(m.TrackAlias)
+	}
+}
+
+func (c *core) acceptPublish(ev evAcceptPublish) error {
+	st := c.pendingRequest(ev.sid)
+	if st == nil {
+		return nil
+	}
+	f, ok := st.role.(*feed)
+	if !ok {
+		return nil
+	}
+	if own := c.feeds[f.name]; own != nil {
+		if own.live {
+			c.refuse(st, wire.RequestDuplicateSubscription, "there is a subscription to this track")
+			return nil
+		}
+		// Our SUBSCRIBE crossed the PUBLISH and must end first (section 5.1).
+		c.over(own.st, &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer publishes the track to us"})
+		c.abandon(own.st, wire.ResetCancelled)
+	}
+	f.track, f.keep = ev.t, ev.keep
+	delete(c.offers, f.name)
+	c.feeds[f.name] = f
+	c.granted(st, wire.RequestOK{})
+	c.goLive(f)
+	return nil
+}
+
+func (f *feed) message(c *core, st *stream, t wire.MessageType, body []byte) error {
+	ours := st.opener == wire.TypeSubscribe
+	switch {
+	case t == wire.TypePublishDone && f.done == nil && (f.live || !ours):
+		m, err := wire.ParsePublishDone(body)
+		if err != nil {
+			return err
+		}
+		f.publisherDone(c, m)
+		return nil
+	case t == wire.TypeRequestUpdate && !ours && f.done == nil:
+		_, ok, err := c.parseUpdate(st, body)
+		if ok {
+			c.grantUpdate(st)
+		}
+		return err
+	case t == wire.TypeSubscribeOK && f.reply != nil:
+		return f.subscribed(c, body)
+	case t == wire.TypeRequestError && f.reply != nil:
+		e, err := c.requestError(st, body)
+		if err != nil {
+			return err
+		}
+		c.finish(st, e)
+		return nil
+	}
+	return violation("%v on the stream of %v", t, st.opener)
+}
+
+// subscribed takes a SUBSCRIBE_OK (section 10.8).
+func (f *feed) subscribed(c *core, body []byte) error {
+	m, err := wire.ParseSubscribeOK(body)
+	if err != nil {
+		return err
+	}
+	if other := c.aliases[m.TrackAlias]; other != nil {
+		return closing(wire.SessionDuplicateTrackAlias, "track alias %d of %v is that of %v", m.TrackAlias, f.name, other.name)
+	}
+	c.timers.stop(&f.st.timer)
+	f.alias = m.TrackAlias
+	if t, unknown := m.Properties.Mandatory(); unknown { // section 2.5.1
+		e := &RequestError{Code: wire.RequestUnsupportedExtension, Reason: fmt.Sprintf("mandatory track property %#x", t)}
+		c.over(f.st, e)
+		c.dropAlias(f.alias)
+		c.abandon(f.st, wire.ResetCancelled)
+		return nil
+	}
+	if f.track == nil {
+		f.track = track.New(f.name, track.Info{Properties: m.Properties}, c.cfg.TrackConfig)
+	}
+	c.aliases[f.alias] = f
+	c.do(actCount{f.st.opener.String(), outcomeOK})
+	c.do(actReply{f.reply, reply{track: f.track}})
+	f.reply = nil
+	c.goLive(f)
+	return nil
+}
+
+// goLive binds what has come early for f, and whatever comes from now on.
+func (c *core) goLive(f *feed) {
+	f.live = true
+	c.cancelled.remove(f.alias)
+	c.unpark(f.alias, func(d *dataStream) { c.bind(d, f) })
+	f.check(c)
+}
+
+func (f *feed) publisherDone(c *core, m wire.PublishDone) {
+	f.done = &m
+	c.arm(&f.st.timer, c.cfg.Limits.DoneWait, func() error {
+		f.late = true
+		f.check(c)
+		if f.done == nil || len(f.open) == 0 {
+			return nil
+		}
+		// A stream that stalls must not keep the track from ending.
+		c.arm(&f.st.timer, c.cfg.ResponseTimeout, func() error {
+			f.stopStreams(c, wire.ResetCancelled)
+			f.end(c)
+			return nil
+		})
+		return nil
+	})
+	f.check(c)
+}
+
+// check ends f if the publisher is done and all data streams have come and
+// gone, or had their time (section 10.11).
+func (f *feed) check(c *core) {
+	if f.live && f.done != nil && len(f.open) == 0 && (f.late || f.seen >= f.done.StreamCount) {
+		f.end(c)
+	}
+}
+
+func (f *feed) end(c *core) {
+	c.finish(f.st, &track.EndError{Code: f.done.Status, Reason: f.done.Reason})
+}
+
+// fin takes the end of the publisher's messages. Some publishers end a track
+// so, without PUBLISH_DONE.
+func (f *feed) fin(c *core, st *stream) error {
+	switch {
+	case f.done != nil:
+	case f.live:
+		f.publisherDone(c, wire.PublishDone{Status: wire.PublishDoneTrackEnded, StreamCount: wire.StreamCountUnknown})
+	default:
+		c.over(st, errNoAnswer)
+		c.abandon(st, wire.ResetCancelled)
+	}
+	return nil
+}
+
+func (f *feed) over(c *core, _ *stream, cause error) {
+	if c.feeds[f.name] == f {
+		delete(c.feeds, f.name)
+	}
+	if c.offers[f.name] == f {
+		delete(c.offers, f.name)
+	}
+	if c.aliases[f.alias] == f {
+		delete(c.aliases, f.alias)
+		c.dropAlias(f.alias)
+	}
+	if f.reply != nil {
+		c.do(actReply{f.reply, reply{err: cause}})
+		return
+	}
+	f.stopStreams(c, wire.ResetCancelled)
+	if se, local := errors.AsType[*StreamError](cause); f.ended != nil && !(local && !se.Remote) {
+		c.do(actTell{f.ended, cause})
+	}
+	if f.keep || f.track == nil {
+		return
+	}
+	end, ok := errors.AsType[*track.EndError](cause)
+	if !ok {
+		end = &track.EndError{Code: wire.PublishDoneInternalError, Reason: cause.Error()}
+		if se, ok := errors.AsType[*StreamError](cause); ok && !se.Remote {
+			end = &track.EndError{Code: wire.PublishDoneSubscriptionEnded, Reason: "unsubscribed"}
+		}
+	}
+	c.do(actEndTrack{f.track, end.Code, end.Reason})
+}
+
+// stopStreams stops the data streams of f that are still open.
+func (f *feed) stopStreams(c *core, code wire.ResetCode) {
+	for _, sid := range slices.Sorted(maps.Keys(f.open)) {
+		c.do(actStop{sid, code})
+	}
+}

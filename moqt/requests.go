@@ -1,0 +1,262 @@
+package moqt
+
+import (
+	"context"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// open takes the message that a request stream of the peer begins with.
+func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
+	m, params, ns, err := parseRequest(t, body)
+	if err != nil {
+		return err
+	}
+	if err := c.ids.take(m.ID()); err != nil {
+		return err
+	}
+	known, err := checkTokens(params.Tokens)
+	if err != nil {
+		return err
+	}
+	c.timers.stop(&st.timer)
+	st.opener, st.role = t, closedRole{}
+	st.req = &request{sid: st.sid}
+	st.req.ctx, st.req.end = context.WithCancelCause(context.Background())
+	st.pending = true
+	c.unanswered++
+	switch first := ns.First(); {
+	case c.goawaySent:
+		c.refuse(st, wire.RequestGoingAway, "the session is going away")
+	case c.unanswered > c.cfg.Limits.Requests:
+		c.refuse(st, wire.RequestExcessiveLoad, "too many requests wait for an answer")
+	case first == "." || first == ".session":
+		// Sections 3.2.1 and 3.2.2: the first never exists, and of the second
+		// no name is defined.
+		c.refuse(st, wire.RequestDoesNotExist, "reserved namespace")
+	case !known:
+		c.refuse(st, wire.RequestMalformedAuthToken, "unknown token alias")
+	default:
+		switch m := m.(type) {
+		case wire.Subscribe:
+			c.openSubscribe(st, m)
+		case wire.Publish:
+			return c.openPublish(st, m)
+		case wire.PublishNamespace:
+			c.openPublishNamespace(st, m)
+		case wire.SubscribeNamespace:
+			c.openSubscribeNamespace(st, m)
+		default:
+			c.refuse(st, wire.RequestNotSupported, t.String()+" is not supported")
+		}
+	}
+	return nil
+}
+
+// parseRequest parses a message that opens a request stream, and tells its
+// parameters and the namespace it is about.
+func parseRequest(t wire.MessageType, body []byte) (wire.Request, wire.Params, track.Namespace, error) {
+	switch t {
+	case wire.TypeSubscribe:
+		m, err := wire.ParseSubscribe(body)
+		return m, m.Params, m.Track.Namespace, err
+	case wire.TypePublish:
+		m, err := wire.ParsePublish(body)
+		return m, m.Params, m.Track.Namespace, err
+	case wire.TypeFetch:
+		m, err := wire.ParseFetch(body)
+		return m, m.Params, m.Track.Namespace, err
+	case wire.TypeTrackStatus:
+		m, err := wire.ParseTrackStatus(body)
+		return m, m.Params, m.Track.Namespace, err
+	case wire.TypePublishNamespace:
+		m, err := wire.ParsePublishNamespace(body)
+		return m, m.Params, m.Namespace, err
+	case wire.TypeSubscribeNamespace:
+		m, err := wire.ParseSubscribeNamespace(body)
+		return m, m.Params, m.Prefix, err
+	default: // expected lets no other type through
+		m, err := wire.ParseSubscribeTracks(body)
+		return m, m.Params, m.Prefix, err
+	}
+}
+
+// ask hands a request to whoever answers it.
+func (c *core) ask(r role, st *stream, req any, src track.Source) {
+	st.role = r
+	c.do(actAsk{req, src})
+}
+
+// pendingRequest returns the stream of a request of the peer that is not
+// answered yet.
+func (c *core) pendingRequest(sid streamID) *stream {
+	if st := c.streams[sid]; st != nil && st.pending {
+		return st
+	}
+	return nil
+}
+
+// granted sends the answer that accepts a request of the peer, and those to
+// the updates that came before it.
+func (c *core) granted(st *stream, m wire.Message) {
+	c.settle(st)
+	c.do(actCount{st.opener.String(), outcomeOK})
+	c.write(st, m)
+	for ; st.updates > 0; st.updates-- {
+		c.write(st, updateOK(st.role))
+	}
+}
+
+// refuse answers a request of the peer with REQUEST_ERROR and FIN.
+func (c *core) refuse(st *stream, code wire.RequestCode, reason string) {
+	c.do(actCount{st.opener.String(), outcomeRefused})
+	m := wire.RequestError{Code: code, Reason: reason}
+	switch code {
+	case wire.RequestExcessiveLoad, wire.RequestTimeout:
+		m.Retry, m.RetryAfter = true, retryAfter
+	}
+	c.write(st, m)
+	c.finish(st, &RequestError{Code: code, Reason: reason})
+}
+
+// parseUpdate takes a REQUEST_UPDATE of the peer. ok is false if it is dealt
+// with: it waits for the answer to its request, or has been refused.
+func (c *core) parseUpdate(st *stream, body []byte) (m wire.RequestUpdate, ok bool, err error) {
+	if m, err = wire.ParseRequestUpdate(body, st.opener); err != nil {
+		return m, false, err
+	}
+	if err := c.ids.take(m.RequestID); err != nil {
+		return m, false, err
+	}
+	known, err := checkTokens(m.Params.Tokens)
+	switch {
+	case err != nil:
+		return m, false, err
+	case !known:
+		c.refuseUpdate(st, wire.RequestMalformedAuthToken, "unknown token alias")
+		return m, false, nil
+	case st.pending && st.updates == maxUpdates:
+		c.refuse(st, wire.RequestExcessiveLoad, "too many updates of a request that is not answered")
+		return m, false, nil
+	}
+	return m, true, nil
+}
+
+// maxUpdates bounds the updates that wait for the answer to their request.
+const maxUpdates = 16
+
+// grantUpdate answers a REQUEST_UPDATE, now or right behind the answer to the
+// request itself.
+func (c *core) grantUpdate(st *stream) {
+	if st.pending {
+		st.updates++
+		return
+	}
+	c.write(st, updateOK(st.role))
+}
+
+// updateOK makes the answer to an update, which for a subscription that we
+// serve tells the largest object (section 10.9.1).
+func updateOK(r role) wire.RequestOK {
+	var m wire.RequestOK
+	if s, ok := r.(*serving); ok && s.d.track != nil {
+		m.Params.LargestObject = largest(s.d.track)
+	}
+	return m
+}
+
+// refuseUpdate refuses a REQUEST_UPDATE, which ends its request (section 10.9).
+func (c *core) refuseUpdate(st *stream, code wire.RequestCode, reason string) {
+	if st.pending { // the request itself has to be answered first
+		c.refuse(st, code, reason)
+		return
+	}
+	c.write(st, wire.RequestError{Code: code, Reason: reason})
+	if s, ok := st.role.(*serving); ok {
+		s.stop(c, st, wire.PublishDoneUpdateFailed, reason)
+		return
+	}
+	c.finish(st, &RequestError{Code: code, Reason: reason})
+}
+
+// errNoAnswer is why a request of ours is over whose stream the peer ended.
+var errNoAnswer = &RequestError{Code: wire.RequestInternalError, Reason: "the peer closed the stream without an answer"}
+
+// retryAfter is what a request that was refused for load or time is told.
+const retryAfter = time.Second
+
+// request makes a stream for a request of ours and sends m on it. The answer
+// has to come in time, else the request is over.
+func (c *core) request(sid streamID, r role, m wire.Request) *stream {
+	st := &stream{sid: sid, opener: m.Type(), role: r}
+	c.streams[sid] = st
+	c.do(actOpen{sid})
+	c.write(st, m)
+	c.arm(&st.timer, c.cfg.ResponseTimeout, func() error {
+		c.over(st, &RequestError{Code: wire.RequestTimeout, Reason: "no answer to " + m.Type().String()})
+		c.abandon(st, wire.ResetCancelled)
+		return nil
+	})
+	return st
+}
+
+// takeID returns the ID of our next request.
+func (c *core) takeID() uint64 {
+	id := c.nextID
+	c.nextID += 2
+	return id
+}
+
+// requestError parses a REQUEST_ERROR that answers a request of ours.
+func (c *core) requestError(st *stream, body []byte) (*RequestError, error) {
+	m, err := wire.ParseRequestError(body, st.opener)
+	if err != nil {
+		return nil, err
+	}
+	if m.Redirect != nil && m.Redirect.ConnectURI != "" && !c.info.Client {
+		return nil, violation("a client redirects to a URI")
+	}
+	c.do(actCount{st.opener.String(), outcomeRefused})
+	e := &RequestError{Code: m.Code, Reason: m.Reason}
+	if m.Retry {
+		e.RetryAfter = max(m.RetryAfter, 1)
+	}
+	return e, nil
+}
+
+// cancel ends a request from our side.
+func (c *core) cancel(ev evCancel) {
+	for i, a := range c.announced {
+		if a.sid == ev.sid {
+			c.withdraw(i)
+			break
+		}
+	}
+	st := c.streams[ev.sid]
+	if st == nil {
+		return
+	}
+	if s, ok := st.role.(*serving); ok && !st.pending {
+		s.stop(c, st, wire.PublishDoneTrackEnded, "no longer published")
+		return
+	}
+	c.abandon(st, ev.code)
+}
+
+// refusal returns why no request can be made now, if so.
+func (c *core) refusal() error {
+	if c.goawayReceived {
+		return &RequestError{Code: wire.RequestGoingAway, Reason: "the peer has sent GOAWAY"}
+	}
+	return nil
+}
+
+// largest returns the largest object of t as a parameter, nil if there is none.
+func largest(t *track.Track) *wire.Location {
+	if l, ok := t.Largest(); ok {
+		return &l
+	}
+	return nil
+}

@@ -1,0 +1,303 @@
+package moqt
+
+import (
+	"math"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// A serving is a subscription that we are the publisher of: a SUBSCRIBE of the
+// peer or a PUBLISH of ours.
+type serving struct {
+	name   track.Name
+	params wire.Params // of the peer, its updates merged in
+	reply  chan reply  // of our PUBLISH, until it is answered
+	own    bool        // our PUBLISH
+	d      egressSub
+	joined *wire.Location // the largest object when we sent PUBLISH
+	live   bool           // the egress has it
+	// stopped is set once it ends from our side, with this code and reason.
+	stopped bool
+	code    wire.PublishDoneCode
+	reason  string
+}
+
+// openSubscribe takes a SUBSCRIBE (section 10.7).
+func (c *core) openSubscribe(st *stream, m wire.Subscribe) {
+	switch {
+	case c.served[m.Track] != nil:
+		c.refuse(st, wire.RequestDuplicateSubscription, "there is a subscription to this track")
+		return
+	case c.incoming >= c.cfg.Limits.Subscriptions:
+		c.refuse(st, wire.RequestExcessiveLoad, "too many subscriptions")
+		return
+	}
+	src, mine := c.source(m.Track.Namespace)
+	if src == nil && c.cfg.Handler == nil {
+		code := wire.RequestNotSupported
+		if mine {
+			code = wire.RequestDoesNotExist
+		}
+		c.refuse(st, code, "no such track")
+		return
+	}
+	c.served[m.Track] = st
+	c.incoming++
+	c.ask(&serving{name: m.Track, params: m.Params}, st,
+		&SubscribeRequest{request: st.req, Name: m.Track, Params: m.Params}, src)
+}
+
+// source returns what was announced for exactly ns, and whether anything was
+// announced at all.
+func (c *core) source(ns track.Namespace) (src track.Source, any bool) {
+	for _, a := range c.announced {
+		if a.ns == ns {
+			return a.src, true
+		}
+	}
+	return nil, len(c.announced) > 0
+}
+
+func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
+	st := c.pendingRequest(sid)
+	if st == nil {
+		return
+	}
+	s, ok := st.role.(*serving)
+	if !ok {
+		return
+	}
+	at := largest(t)
+	d, ok := c.delivery(t, s.params, at)
+	if !ok {
+		c.refuse(st, wire.RequestInvalidRange, "the end group has been published already")
+		return
+	}
+	d.alias = c.takeAlias()
+	s.d, s.live = d, true
+	c.granted(st, wire.SubscribeOK{TrackAlias: d.alias, Params: wire.Params{LargestObject: at}, Properties: t.Info().Properties})
+	c.do(actServe{sid, d})
+}
+
+// publish offers a track with PUBLISH (section 10.10).
+func (c *core) publish(ev evPublish) {
+	name := ev.t.Name()
+	err := c.refusal()
+	if err == nil && c.served[name] != nil {
+		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer is subscribed to this track"}
+	}
+	if err != nil {
+		c.do(actReply{ev.reply, reply{err: err}})
+		return
+	}
+	at := largest(ev.t)
+	s := &serving{name: name, own: true, reply: ev.reply, joined: at}
+	s.d = egressSub{alias: c.takeAlias(), track: ev.t}
+	c.served[name] = c.request(ev.sid, s, wire.Publish{
+		RequestID: c.takeID(), Track: name, TrackAlias: s.d.alias,
+		Params: wire.Params{LargestObject: at}, Properties: ev.t.Info().Properties,
+	})
+}
+
+func (c *core) takeAlias() uint64 {
+	c.nextAlias++
+	return c.nextAlias
+}
+
+func (s *serving) message(c *core, st *stream, t wire.MessageType, body []byte) error {
+	switch {
+	case t == wire.TypeRequestUpdate && (!s.own || s.live):
+		return s.update(c, st, body)
+	case t == wire.TypeRequestOK && s.reply != nil:
+		return s.published(c, st, body)
+	case t == wire.TypeRequestError && s.reply != nil:
+		e, err := c.requestError(st, body)
+		if err != nil {
+			return err
+		}
+		c.finish(st, e)
+		return nil
+	}
+	return violation("%v on the stream of %v", t, st.opener)
+}
+
+// published takes the answer to our PUBLISH. What was published since we sent
+// it is still cached, so nothing is missing at the start.
+func (s *serving) published(c *core, st *stream, body []byte) error {
+	m, err := wire.ParseRequestOK(body, wire.TypePublish)
+	if err != nil {
+		return err
+	}
+	c.timers.stop(&st.timer)
+	c.do(actCount{st.opener.String(), outcomeOK})
+	c.do(actReply{s.reply, reply{}})
+	s.reply = nil
+	d, ok := c.delivery(s.d.track, m.Params, s.joined)
+	if !ok {
+		s.stop(c, st, wire.PublishDoneSubscriptionEnded, "the end group has been published already")
+		return nil
+	}
+	d.alias = s.d.alias
+	s.params, s.d, s.live = m.Params, d, true
+	c.do(actServe{st.sid, d})
+	return nil
+}
+
+// update takes a REQUEST_UPDATE of the subscriber (section 10.9.1).
+func (s *serving) update(c *core, st *stream, body []byte) error {
+	m, ok, err := c.parseUpdate(st, body)
+	if !ok || s.stopped {
+		return err
+	}
+	resumed := m.Params.Forward != nil && *m.Params.Forward && s.params.Forward != nil && !*s.params.Forward
+	merge(&s.params, m.Params)
+	if !st.pending {
+		at := largest(s.d.track)
+		d, ok := c.delivery(s.d.track, s.params, at)
+		if !ok {
+			c.refuseUpdate(st, wire.RequestInvalidRange, "the end group has been published already")
+			return nil
+		}
+		d.alias = s.d.alias
+		if m.Params.Filter == nil {
+			// The filter stands where it stood, but what was published while
+			// it was paused is the past, which a FETCH is for.
+			if resumed && s.d.start.Less(d.start) {
+				s.d.start = d.start
+			}
+			d.start, d.endGroup = s.d.start, s.d.endGroup
+		}
+		s.d = d
+		c.do(actServeUpdate{st.sid, d})
+	}
+	c.grantUpdate(st)
+	return nil
+}
+
+func (s *serving) fin(c *core, st *stream) error {
+	if s.reply != nil {
+		c.over(st, errNoAnswer)
+		c.abandon(st, wire.ResetCancelled)
+	}
+	return nil // otherwise there will be no more updates, that is all
+}
+
+// stop ends the subscription from our side. PUBLISH_DONE follows when every
+// stream is closed.
+func (s *serving) stop(c *core, st *stream, code wire.PublishDoneCode, reason string) {
+	if s.stopped {
+		return
+	}
+	s.stopped, s.code, s.reason = true, code, reason
+	if s.live {
+		c.do(actServeStop{st.sid, wire.ResetCancelled})
+		return
+	}
+	s.done(c, st, 0)
+}
+
+// serveEnded takes the end of what the egress had to send.
+func (c *core) serveEnded(ev evServed) {
+	st := c.streams[ev.sid]
+	if st == nil {
+		return
+	}
+	s, ok := st.role.(*serving)
+	if !ok {
+		return
+	}
+	if !s.stopped {
+		s.stopped, s.code, s.reason = true, ev.code, ev.reason
+	}
+	s.live = false
+	s.done(c, st, ev.streams)
+}
+
+// done ends the stream with PUBLISH_DONE (section 10.11).
+func (s *serving) done(c *core, st *stream, streams uint64) {
+	c.write(st, wire.PublishDone{Status: s.code, StreamCount: streams, Reason: s.reason})
+	c.finish(st, &track.EndError{Code: s.code, Reason: s.reason})
+}
+
+func (s *serving) over(c *core, st *stream, cause error) {
+	delete(c.served, s.name)
+	if !s.own {
+		c.incoming--
+	}
+	if s.live {
+		s.live = false
+		c.do(actServeStop{st.sid, wire.ResetCancelled})
+	}
+	if s.reply != nil {
+		c.do(actReply{s.reply, reply{err: cause}})
+	}
+}
+
+// delivery works out, but for the alias, what a subscriber with these parameters gets of t, whose
+// largest object is at. ok is false if its end group lies in the past.
+func (c *core) delivery(t *track.Track, p wire.Params, at *wire.Location) (d egressSub, ok bool) {
+	d = egressSub{
+		track: t, endGroup: math.MaxUint64,
+		priority: track.DefaultPriority, order: p.GroupOrder, forward: true,
+	}
+	if p.SubscriberPriority != nil {
+		d.priority = *p.SubscriberPriority
+	}
+	if p.Forward != nil {
+		d.forward = *p.Forward
+	}
+	if d.order == wire.GroupOrderUnset {
+		d.order = t.GroupOrder()
+	}
+
+	join := track.CurrentGroup
+	if c.cfg.JoinStrict {
+		join = track.NextObject
+	}
+	var last track.Location
+	if at != nil {
+		last = *at
+	}
+	now := join.Resolve(last, at != nil)
+	f := p.Filter
+	if f == nil {
+		f = &wire.Filter{Type: wire.FilterAbsoluteStart}
+	}
+	switch f.Type {
+	case wire.FilterNextGroupStart:
+		d.start = track.NextGroup.Resolve(last, at != nil)
+	case wire.FilterLargestObject:
+		d.start = now
+	default:
+		// A start in the past is served from the cache, as far as it reaches.
+		// {0, 0} is "unfiltered": everything from now on (section 5.1.2).
+		d.start = f.Start
+		if f.Start == (track.Location{}) || c.cfg.JoinStrict && d.start.Less(now) {
+			d.start = now
+		}
+		if f.Type == wire.FilterAbsoluteRange {
+			d.endGroup = f.EndGroup
+		}
+	}
+	return d, at == nil || at.Group <= d.endGroup
+}
+
+// merge applies the parameters of an update; those that are absent stay.
+func merge(p *wire.Params, u wire.Params) {
+	if u.ObjectDeliveryTimeout != nil {
+		p.ObjectDeliveryTimeout = u.ObjectDeliveryTimeout
+	}
+	if u.SubgroupDeliveryTimeout != nil {
+		p.SubgroupDeliveryTimeout = u.SubgroupDeliveryTimeout
+	}
+	if u.Forward != nil {
+		p.Forward = u.Forward
+	}
+	if u.SubscriberPriority != nil {
+		p.SubscriberPriority = u.SubscriberPriority
+	}
+	if u.Filter != nil {
+		p.Filter = u.Filter
+	}
+}

@@ -1,0 +1,306 @@
+package moqt
+
+import "github.com/broadcastd/broadcastd/moqt/wire"
+
+// A stream is a control or request stream.
+type stream struct {
+	sid      streamID
+	buf      []byte // of a message that is not whole yet
+	fin      bool   // the peer's half has ended cleanly, behind buf
+	recvDone bool
+	sendDone bool
+	opener   wire.MessageType // what the stream began with; 0: nothing yet
+	role     role             // nil: nothing yet
+	req      *request         // of a request of the peer
+	pending  bool             // a request of the peer, not answered
+	updates  int              // REQUEST_UPDATEs that wait for the answer
+	goaway   bool             // one was received on it
+	timer    timer
+}
+
+// A role is what a request stream is for.
+type role interface {
+	// message takes a message that follows the one that opened the stream.
+	message(c *core, st *stream, t wire.MessageType, body []byte) error
+	// fin takes the clean end of the peer's half.
+	fin(c *core, st *stream) error
+	// over ends the request. It is called once; the stream is dealt with.
+	over(c *core, st *stream, cause error)
+}
+
+// opened takes a new request stream of the peer.
+func (c *core) opened(sid streamID) {
+	st := &stream{sid: sid}
+	c.streams[sid] = st
+	// Unanswered requests are bounded; so are those that were not even made.
+	if c.unopened() > c.cfg.Limits.Requests {
+		c.abandon(st, wire.ResetExcessiveLoad)
+		return
+	}
+	if c.setup == nil {
+		c.early = append(c.early, st)
+		return
+	}
+	c.awaitRequest(st)
+}
+
+// unopened counts the peer's streams that have not brought a request yet.
+func (c *core) unopened() int {
+	n := 0
+	for sid, st := range c.streams {
+		if sid > 0 && sid != c.control && st.opener == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// awaitRequest bounds the time in which the first message has to come.
+func (c *core) awaitRequest(st *stream) {
+	c.arm(&st.timer, c.cfg.ResponseTimeout, func() error {
+		c.abandon(st, wire.ResetCancelled)
+		return nil
+	})
+}
+
+// received takes bytes of a control or request stream.
+func (c *core) received(sid streamID, b []byte) error {
+	st := c.streams[sid]
+	if st == nil || st.recvDone {
+		return nil
+	}
+	if c.held+len(b) > c.cfg.Limits.ControlBytes {
+		if sid == c.control {
+			return &SessionError{Code: wire.SessionInternalError, Reason: "too many bytes of unfinished messages"}
+		}
+		c.abandon(st, wire.ResetExcessiveLoad)
+		return nil
+	}
+	st.buf = append(st.buf, b...)
+	c.held += len(b)
+	return c.drain(st)
+}
+
+// drain takes the whole messages in st.buf, and the end of the stream if it
+// has come.
+func (c *core) drain(st *stream) error {
+	if c.setup == nil && st.sid != c.control {
+		return nil
+	}
+	buf := st.buf
+	st.buf, c.held = nil, c.held-len(buf)
+	rest := buf
+	for !st.recvDone {
+		t, body, n, err := wire.ParseFrame(rest)
+		if err != nil { // the message is not whole, but its type may be wrong
+			if v, _, err := wire.ParseVarint(rest); err == nil {
+				if err := c.expected(st, wire.MessageType(v)); err != nil {
+					return err
+				}
+			}
+			break
+		}
+		if err := c.expected(st, t); err != nil {
+			return err
+		}
+		if err := c.message(st, t, body); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if st.recvDone {
+		return nil
+	}
+	if len(rest) > 0 { // most streams stay silent from here on and hold nothing
+		st.buf, c.held = append(buf[:0], rest...), c.held+len(rest)
+	}
+	if !st.fin {
+		return nil
+	}
+	if len(rest) > 0 {
+		return violation("stream ends inside a message")
+	}
+	return c.ended(st)
+}
+
+// expected checks a message's type as soon as it is known.
+func (c *core) expected(st *stream, t wire.MessageType) error {
+	switch {
+	case !t.Known():
+		return violation("unknown message type %v", t)
+	case st.sid == c.control:
+		if c.setup == nil && t != wire.TypeSetup || c.setup != nil && t != wire.TypeGoaway {
+			return violation("%v on the control stream", t)
+		}
+	case st.role == nil && !t.OpensRequest():
+		return violation("request stream begins with %v", t)
+	}
+	return nil
+}
+
+func (c *core) message(st *stream, t wire.MessageType, body []byte) error {
+	switch {
+	case t == wire.TypeSetup && st.sid == c.control:
+		return c.receiveSetup(body)
+	case t == wire.TypeGoaway:
+		return c.receiveGoaway(st, body)
+	case st.role == nil:
+		return c.open(st, t, body)
+	}
+	return st.role.message(c, st, t, body)
+}
+
+// finished takes the FIN of a control or request stream.
+func (c *core) finished(sid streamID) error {
+	st := c.streams[sid]
+	if st == nil || st.recvDone {
+		return nil
+	}
+	if sid == c.control {
+		return violation("control stream closed")
+	}
+	st.fin = true
+	return c.drain(st)
+}
+
+// ended takes the clean end of the peer's half, all messages before it taken.
+func (c *core) ended(st *stream) error {
+	st.recvDone = true
+	if st.role == nil { // it brought nothing
+		c.abandon(st, wire.ResetCancelled)
+		return nil
+	}
+	if err := st.role.fin(c, st); err != nil {
+		return err
+	}
+	c.reap(st)
+	return nil
+}
+
+// aborted takes a reset of the peer's half of a stream, or its wish that we
+// stop ours. Either cancels the request (section 3.3.2).
+func (c *core) aborted(sid streamID, code wire.ResetCode, recv bool) error {
+	if sid == c.control || sid == ownControl {
+		return violation("control stream cancelled")
+	}
+	st := c.streams[sid]
+	if st == nil {
+		return nil
+	}
+	if recv {
+		st.recvDone = true
+	} else {
+		c.do(actReset{sid, code})
+		st.sendDone = true
+	}
+	if f, ok := st.role.(*feed); ok && !recv && f.answered() {
+		// The publisher reads no updates any more, but may send on.
+		c.reap(st)
+		return nil
+	}
+	c.over(st, &StreamError{Code: code, Remote: true})
+	c.abandon(st, wire.ResetCancelled)
+	return nil
+}
+
+// failed takes the failure of one of our streams.
+func (c *core) failed(ev evFailed) error {
+	if ev.sid == ownControl {
+		return &SessionError{Code: wire.SessionControlMessageTimeout, Reason: "control stream is blocked"}
+	}
+	if st := c.streams[ev.sid]; st != nil {
+		c.over(st, ev.err)
+		c.abandon(st, wire.ResetExcessiveLoad)
+	}
+	return nil
+}
+
+// over ends the request of st, if it has not ended.
+func (c *core) over(st *stream, cause error) {
+	c.settle(st)
+	c.timers.stop(&st.timer)
+	r := st.role
+	st.role = closedRole{}
+	if r != nil {
+		r.over(c, st, cause)
+	}
+	if st.req != nil {
+		c.do(actOver{st.req, cause})
+		st.req = nil
+	}
+}
+
+// settle counts a request of the peer as answered.
+func (c *core) settle(st *stream) {
+	if st.pending {
+		st.pending = false
+		c.unanswered--
+	}
+}
+
+// abandon cuts what is left of st in both directions and forgets it. The
+// request on it is over.
+func (c *core) abandon(st *stream, code wire.ResetCode) {
+	c.over(st, &StreamError{Code: code})
+	if !st.sendDone {
+		c.do(actReset{st.sid, code})
+	}
+	if !st.recvDone {
+		c.do(actStop{st.sid, code})
+	}
+	st.sendDone, st.recvDone = true, true
+	c.reap(st)
+}
+
+// finish ends our half of st cleanly. What the peer still sends is ignored, for
+// a while.
+func (c *core) finish(st *stream, cause error) {
+	c.over(st, cause)
+	if !st.sendDone {
+		c.do(actFin{st.sid})
+		st.sendDone = true
+	}
+	if !st.recvDone {
+		c.arm(&st.timer, c.cfg.ResponseTimeout, func() error {
+			c.abandon(st, wire.ResetCancelled)
+			return nil
+		})
+	}
+	c.reap(st)
+}
+
+// reap forgets st once both halves are done and nothing depends on it.
+func (c *core) reap(st *stream) {
+	if !st.sendDone || !st.recvDone {
+		return
+	}
+	if _, closed := st.role.(closedRole); !closed {
+		return
+	}
+	c.timers.stop(&st.timer)
+	c.held -= len(st.buf)
+	st.buf = nil
+	delete(c.streams, st.sid)
+	c.do(actForget{st.sid})
+}
+
+// write sends a message. One that is too large is a fault of the application's
+// names and reasons, which the limits of section 2.4.1 rule out.
+func (c *core) write(st *stream, m wire.Message) {
+	if st.sendDone {
+		return
+	}
+	b, err := wire.AppendMessage(nil, m)
+	if err != nil {
+		c.close(&SessionError{Code: wire.SessionInternalError, Reason: m.Type().String() + ": " + err.Error()})
+		return
+	}
+	c.do(actWrite{st.sid, b})
+}
+
+// closedRole is the role of a stream whose request is over.
+type closedRole struct{}
+
+func (closedRole) message(*core, *stream, wire.MessageType, []byte) error { return nil }
+func (closedRole) fin(*core, *stream) error                               { return nil }
+func (closedRole) over(*core, *stream, error)                             {}

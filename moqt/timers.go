@@ -1,0 +1,83 @@
+package moqt
+
+import (
+	"container/heap"
+	"time"
+)
+
+// A timer runs f at a time that set fixes. The zero value is ready. It lies in
+// at most one place of one queue, so setting it over and over costs no memory.
+type timer struct {
+	f   func() error
+	at  time.Time
+	seq uint64 // orders timers of one instant, so that a replay is exact
+	pos int    // place in the heap plus one; 0 while it is not set
+}
+
+// timers is a queue of timers by time.
+type timers struct {
+	h   timerHeap
+	seq uint64
+}
+
+// set makes t run f at the given time, instead of what it was to run before.
+func (q *timers) set(t *timer, at time.Time, f func() error) {
+	q.stop(t)
+	q.seq++
+	t.f, t.at, t.seq = f, at, q.seq
+	heap.Push(&q.h, t)
+}
+
+func (q *timers) stop(t *timer) {
+	if t.pos != 0 {
+		heap.Remove(&q.h, t.pos-1)
+	}
+}
+
+// pop takes the earliest timer that is due at now.
+func (q *timers) pop(now time.Time) (*timer, bool) {
+	if len(q.h) == 0 || q.h[0].at.After(now) {
+		return nil, false
+	}
+	return heap.Pop(&q.h).(*timer), true
+}
+
+// next returns the time of the earliest timer, if there is one.
+func (q *timers) next() (time.Time, bool) {
+	if len(q.h) == 0 {
+		return time.Time{}, false
+	}
+	return q.h[0].at, true
+}
+
+type timerHeap []*timer
+
+func (h timerHeap) Len() int { return len(h) }
+
+func (h timerHeap) Less(i, j int) bool {
+	if c := h[i].at.Compare(h[j].at); c != 0 {
+		return c < 0
+	}
+	return h[i].seq < h[j].seq
+}
+
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].pos, h[j].pos = i+1, j+1
+}
+
+func (h *timerHeap) Push(x any) {
+	t := x.(*timer)
+	t.pos = len(*h) + 1
+	*h = append(*h, t)
+}
+
+func (h *timerHeap) Pop() any {
+	old := *h
+	n := len(old) - 1
+	t := old[n]
+	old[n] = nil // let go of it
+	t.pos = 0
+	*h = old[:n]
+	return t
+}
