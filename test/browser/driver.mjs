@@ -51,8 +51,14 @@ const calls = {
     return (await at(page).page.evaluate(expression)) ?? null;
   },
   async wait({ page, expression, timeout }) {
-    const handle = await at(page).page.waitForFunction(expression, null, { timeout, polling: 100 });
-    return (await handle.jsonValue()) ?? null;
+    // Not waitForFunction: it evaluates inside the page, which a strict
+    // Content-Security-Policy forbids.
+    for (const until = Date.now() + timeout; ; ) {
+      const value = await at(page).page.evaluate(expression);
+      if (value) return value;
+      if (Date.now() > until) throw new Error(`not true within ${timeout} ms`);
+      await new Promise((done) => setTimeout(done, 100));
+    }
   },
   async click({ page, selector, timeout }) {
     await at(page).page.click(selector, { timeout });

@@ -23,6 +23,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// TestBrowser runs one after the other what plays in Chromium, on one daemon:
+// two players at once would measure the machine.
+func TestBrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("plays in real time")
+	}
+	site := pages(t)
+	b := harness.StartBrowser(t)
+	t.Logf("Chromium %s", b.Version)
+	d := harness.Start(t, harness.Options{Args: []string{"--demo"}})
+	t.Logf("broadcastd was ready after %v", d.Ready)
+	t.Run("our page", func(t *testing.T) { testOurPage(t, d, b) })
+	t.Run("moq-watch", func(t *testing.T) { testMoqWatch(t, d, b, site) })
+	t.Run("moq-publish", func(t *testing.T) { testMoqPublish(t, d, b, site) })
+	t.Run("server returns", func(t *testing.T) { testServerReturns(t, b) })
+}
+
 // pages serves the test pages, bundled with the stock players, on
 // http://localhost, which browsers treat as a secure context.
 func pages(t *testing.T) *url.URL {
