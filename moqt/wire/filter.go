@@ -59,15 +59,14 @@ func (f Filter) Append(b []byte) []byte {
 	return b
 }
 
-// ParseFilter parses one whole Subscription Filter structure. An unknown type
-// or an end group beyond 2^64-1 is a PROTOCOL_VIOLATION; a length that does
-// not match the structure is a KEY_VALUE_FORMATTING_ERROR.
+// ParseFilter parses one whole Subscription Filter structure. An unknown type,
+// an end group beyond 2^64-1 and a length that does not match are each a
+// PROTOCOL_VIOLATION.
 func ParseFilter(b []byte) (Filter, error) {
-	const in = "Subscription Filter"
-	c := cursor{b: b, in: in}
+	c := cursor{b: b, in: "Subscription Filter"}
 	f := Filter{Type: FilterType(c.varint("filter type"))}
-	if c.err == nil && (f.Type < FilterNextGroupStart || f.Type > FilterAbsoluteRange) {
-		return Filter{}, violation(in, 0, "unknown filter type")
+	if f.Type < FilterNextGroupStart || f.Type > FilterAbsoluteRange {
+		c.violate(0, "unknown filter type %v", f.Type)
 	}
 	if f.Type == FilterAbsoluteStart || f.Type == FilterAbsoluteRange {
 		f.Start = c.location("start location")
@@ -75,14 +74,10 @@ func ParseFilter(b []byte) (Filter, error) {
 	if f.Type == FilterAbsoluteRange {
 		off := c.off
 		delta := c.varint("end group delta")
-		if c.err == nil && delta > math.MaxUint64-f.Start.Group {
-			return Filter{}, violation(in, off, "end group exceeds 2^64-1")
+		if delta > math.MaxUint64-f.Start.Group {
+			c.violate(off, "end group exceeds 2^64-1")
 		}
 		f.EndGroup = f.Start.Group + delta
 	}
-	if err := c.finish(); err != nil {
-		c.err.Code = SessionKeyValueFormattingError
-		return Filter{}, err
-	}
-	return f, nil
+	return checked(f, &c)
 }
