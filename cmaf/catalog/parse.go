@@ -70,7 +70,10 @@ func Parse(b []byte) (Catalog, error) {
 	for i, t := range *root.Tracks {
 		c.Tracks[i] = t.track()
 	}
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return Catalog{}, err
+	}
+	return c, nil
 }
 
 // check fails for what no reader could use.
