@@ -327,3 +327,30 @@ func FuzzFetchObjects(f *testing.F) {
 		}
 	})
 }
+
+// The worst that a whole body can hold, which a short fuzz run does not reach.
+func TestAllocationBudget(t *testing.T) {
+	most := func(unit string) []byte { return bytes.Repeat(unhexBytes(t, unit), MaxBody/(len(unit)/2)) }
+	prepend := func(head string, b []byte) []byte { return append(unhexBytes(t, head), b...)[:min(MaxBody, len(b))] }
+	for _, tt := range []struct {
+		name    string
+		typ     MessageType
+		request MessageType
+		body    []byte
+	}{
+		{"unknown options", TypeSetup, 0, most("0201")},
+		{"empty options", TypeSetup, 0, most("0100")},
+		{"tokens in SETUP", TypeSetup, 0, prepend("03020201", most("00020201"))},
+		{"tokens", TypeSubscribe, 0, prepend("020000"+"ffffffffffffffffff"+"03020201", most("00020201"))},
+		{"fields", TypeNamespace, 0, prepend("20", most("0161"))},
+		{"long forms of fields", TypeNamespace, 0, prepend("20", most("ff000000000000000161"))},
+		{"billions of parameters", TypeSubscribe, 0, prepend("020000"+"ffffffffffffffffff", most("0200"))},
+		{"properties", TypeSubscribeOK, 0, prepend("0100", most("0200"))},
+		{"properties in REQUEST_OK", TypeRequestOK, TypeTrackStatus, prepend("00", most("0100"))},
+		{"redirect", TypeRequestError, TypeSubscribe, prepend("340000c0f000", most("61"))},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			budget(t, tt.body, func() { _, _ = ParseMessage(tt.typ, tt.body, tt.request) })
+		})
+	}
+}

@@ -78,7 +78,8 @@ func samples() []sample {
 			MaxAuthTokenCacheSize: 4096, Implementation: "broadcastd/1",
 			Other: []KeyValue{
 				{Type: Grease(0), Bytes: []byte("grease")},
-				{Type: 0x40b5a, Uint: 1}, {Type: 0x40b5a, Uint: 2}, // repeated and unknown: ignored
+				{Type: 0x40b5a, Uint: 1},
+				{Type: 0x40b5a, Uint: 2}, // repeated and unknown: ignored
 			},
 		}, 0},
 		{"SETUP with the empty path", Setup{Path: new("")}, 0},
