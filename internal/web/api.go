@@ -53,14 +53,20 @@ type moq struct {
 	// CertificateHash is the certificate's SHA-256 in hexadecimal, for
 	// serverCertificateHashes; empty when browsers trust it anyway.
 	CertificateHash string `json:"certificateHash,omitempty"`
+	// CertificateHashes is the same and, around a change of certificate, the
+	// one that comes next: a page that takes both reconnects across the change.
+	CertificateHashes []string `json:"certificateHashes,omitempty"`
 }
 
 // serveList answers GET /api/v1/broadcasts.
 func (h *Handler) serveList(w http.ResponseWriter, r *http.Request) {
 	l := list{
 		Broadcasts: h.c.Lister.Broadcasts(),
-		MoQ:        moq{URL: h.c.MoQURL(r), CertificateHash: h.c.CertificateHash()},
+		MoQ:        moq{URL: h.c.MoQURL(r), CertificateHashes: h.c.CertificateHashes()},
 		Time:       h.c.Now().UTC().Truncate(time.Millisecond),
+	}
+	if len(l.MoQ.CertificateHashes) > 0 {
+		l.MoQ.CertificateHash = l.MoQ.CertificateHashes[0]
 	}
 	if l.Broadcasts == nil {
 		l.Broadcasts = []Broadcast{}

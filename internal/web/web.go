@@ -28,9 +28,10 @@ type Config struct {
 	// such as "https://example.org:4443". Nil means port 4443 of the host that the
 	// request names. The page may connect to this address and no other.
 	MoQURL func(*http.Request) string
-	// CertificateHash gives the SHA-256 of the certificate at that address in
-	// hexadecimal, or "" when browsers trust the certificate. Nil means "".
-	CertificateHash func() string
+	// CertificateHashes gives the SHA-256, in hexadecimal, of each certificate
+	// that may stand at that address, the one in use first. None, and a nil
+	// function, mean that browsers trust the certificate by its issuer.
+	CertificateHashes func() []string
 	// Now is the clock that delays are measured against. Nil means time.Now.
 	Now func() time.Time
 }
@@ -43,8 +44,8 @@ func (c Config) checked() (Config, error) {
 	if c.MoQURL == nil {
 		c.MoQURL = samePlace
 	}
-	if c.CertificateHash == nil {
-		c.CertificateHash = func() string { return "" }
+	if c.CertificateHashes == nil {
+		c.CertificateHashes = func() []string { return nil }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -94,7 +94,7 @@ func assetNames(t *testing.T) []string {
 }
 
 func TestHeaders(t *testing.T) {
-	h := newHandler(t, Config{CertificateHash: func() string { return "00ff" }})
+	h := newHandler(t, Config{CertificateHashes: func() []string { return []string{"00ff", "11ee"} }})
 	targets := []string{"/", "/watch/demo", "/favicon.ico", "/api/v1/broadcasts", "/nothing", "/watch/", "/watch/a/b", "/assets/", "/assets/nothing.js"}
 	for _, target := range append(targets, assetNames(t)...) {
 		name := regexp.MustCompile(`-\w{10}\.`).ReplaceAllString(target, "-HASH.")
@@ -118,7 +118,7 @@ func TestBroadcasts(t *testing.T) {
 		name string
 		c    Config
 	}{
-		{"live", Config{CertificateHash: func() string { return "00ff" }}},
+		{"live", Config{CertificateHashes: func() []string { return []string{"00ff", "11ee"} }}},
 		{"empty", Config{Lister: fixed(nil), MoQURL: func(*http.Request) string { return "https://relay.example:4443/moq" }}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ export interface Broadcast {
 
 export interface Listing {
   broadcasts: Broadcast[];
-  moq: { url: string; certificateHash?: string };
+  moq: { url: string; certificateHashes?: string[] };
   time: string;
 }
 

@@ -25,7 +25,7 @@ function sourceOf(b: Broadcast): Source {
   // A playback token in the page's address goes to the relay as it stands.
   const token = new URLSearchParams(location.search).get("tok");
   const url = token ? new URL(`/playback/${idOf(b)}?tok=${encodeURIComponent(token)}`, moq.url).href : moq.url;
-  return { url, certificateHash: moq.certificateHash ?? "", namespace: b.namespace.split("/") };
+  return { url, certificateHashes: moq.certificateHashes ?? [], namespace: b.namespace.split("/") };
 }
 
 function play(b: Broadcast): void {

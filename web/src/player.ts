@@ -9,8 +9,8 @@ import { End, errorText, isFinal, Session, Sink, Subscription, Transport } from 
 export interface Source {
   /** The WebTransport address, with whatever credentials its path and query carry. */
   url: string;
-  /** SHA-256 of the certificate in hexadecimal; empty for a trusted one. */
-  certificateHash: string;
+  /** SHA-256, in hexadecimal, of the certificates to accept; none for one that is trusted anyway. */
+  certificateHashes: string[];
   namespace: string[];
 }
 
@@ -407,9 +407,9 @@ function after(ms: number): Promise<undefined> {
 
 function connect(s: Source): Transport {
   const options: WebTransportOptions & { protocols: string[] } = { allowPooling: false, congestionControl: "low-latency", protocols: ["moqt-18"] };
-  if (s.certificateHash) {
-    const value = Uint8Array.from(s.certificateHash.match(/../g) ?? [], (h) => parseInt(h, 16));
-    options.serverCertificateHashes = [{ algorithm: "sha-256", value }];
+  if (s.certificateHashes.length > 0) {
+    const bytes = (hex: string) => Uint8Array.from(hex.match(/../g) ?? [], (h) => parseInt(h, 16));
+    options.serverCertificateHashes = s.certificateHashes.map((h) => ({ algorithm: "sha-256", value: bytes(h) }));
   }
   return new WebTransport(s.url, options) as unknown as Transport;
 }
