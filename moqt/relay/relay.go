@@ -1,0 +1,276 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// ErrClosed reports that the relay no longer runs.
+var ErrClosed = errors.New("relay: closed")
+
+// A Relay connects publishers and subscribers. Run must run while it is used;
+// every other method may be called from any goroutine.
+type Relay struct {
+	cfg     Config
+	metrics *metrics
+	core    *core // Run's goroutine only
+
+	// inbox holds what is to happen next. It needs no bound of its own: each
+	// entry belongs to a request of a session, and sessions bound those.
+	mu     sync.Mutex
+	inbox  []func(now time.Time) []action
+	closed bool
+	wake   chan struct{} // one slot
+
+	connects sync.WaitGroup
+	ctx      context.Context // of Run
+	done     chan struct{}
+}
+
+// New makes a Relay.
+func New(cfg Config) (*Relay, error) {
+	cfg, err := cfg.checked()
+	if err != nil {
+		return nil, err
+	}
+	return &Relay{
+		cfg:     cfg,
+		metrics: newMetrics(cfg.Registerer),
+		core:    newCore(cfg),
+		wake:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}, nil
+}
+
+// Run drives the relay until ctx ends, and returns its cause. It is called
+// once. Sessions that Serve runs are their callers' to end.
+func (r *Relay) Run(ctx context.Context) error {
+	defer r.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(ErrClosed)
+	r.ctx = ctx
+	defer r.connects.Wait()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		now := time.Now()
+		for _, step := range r.drain() {
+			r.perform(step(now))
+		}
+		r.perform(r.core.expire(now))
+		r.metrics.observe(r.core)
+		wait := time.Hour
+		if at, ok := r.core.next(); ok {
+			wait = at.Sub(now)
+		}
+		timer.Reset(wait)
+		select {
+		case <-r.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			cause := context.Cause(ctx)
+			cancel(cause) // the connects under way
+			return cause
+		}
+	}
+}
+
+func (r *Relay) close() {
+	r.mu.Lock()
+	r.inbox, r.closed = nil, true
+	r.mu.Unlock()
+	close(r.done)
+}
+
+// post makes step run in Run's goroutine. It never blocks, so that a session
+// may call it from its loop while the relay answers that same session.
+func (r *Relay) post(step func(now time.Time) []action) {
+	r.mu.Lock()
+	if !r.closed {
+		r.inbox = append(r.inbox, step)
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Relay) drain() []func(now time.Time) []action {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	steps := r.inbox
+	r.inbox = nil
+	return steps
+}
+
+// Announce publishes the tracks of src under ns from within this process. They
+// are gone from the table when withdraw is called; the tracks themselves end
+// when their publisher ends them.
+func (r *Relay) Announce(ctx context.Context, ns track.Namespace, src track.Source) (withdraw func(), err error) {
+	s := &source{ns: ns, local: src, routable: true}
+	added := make(chan struct{})
+	r.post(func(now time.Time) []action {
+		defer close(added)
+		return r.core.announce(now, s)
+	})
+	withdraw = sync.OnceFunc(func() {
+		r.post(func(now time.Time) []action { return r.core.withdraw(now, s) })
+	})
+	select {
+	case <-added:
+		return withdraw, nil
+	case <-ctx.Done():
+		withdraw()
+		return nil, context.Cause(ctx)
+	case <-r.done:
+		return nil, ErrClosed
+	}
+}
+
+// Subscribe reads a track from within this process, wherever it comes from. It
+// waits for the publisher's answer; the error wraps a *track.RequestError where
+// there is no such track.
+func (r *Relay) Subscribe(ctx context.Context, name track.Name, opt track.SubscribeOptions) (*track.Subscription, error) {
+	sub := &localSubscriber{answer: make(chan answer, 1)}
+	r.post(func(now time.Time) []action { return r.core.subscribe(now, name, sub, 0) })
+	leave := func() {
+		r.post(func(now time.Time) []action { return r.core.unsubscribe(now, name, sub) })
+	}
+	select {
+	case a := <-sub.answer:
+		if a.err != nil {
+			return nil, a.err
+		}
+		return track.NewSubscription(a.t, leave), nil
+	case <-ctx.Done():
+		leave()
+		return nil, context.Cause(ctx)
+	case <-r.done:
+		return nil, ErrClosed
+	}
+}
+
+type answer struct {
+	t   *track.Track
+	err error
+}
+
+// A localSubscriber waits for one answer.
+type localSubscriber struct{ answer chan answer }
+
+func (s *localSubscriber) accept(t *track.Track) { s.answer <- answer{t: t} }
+
+func (s *localSubscriber) reject(code wire.RequestCode, reason string) {
+	s.answer <- answer{err: &track.RequestError{Code: code, Reason: reason}}
+}
+
+// Namespaces yields the namespaces under prefix, those that are published now
+// first, then each change, until ctx ends or the loop is left.
+func (r *Relay) Namespaces(ctx context.Context, prefix track.Namespace) iter.Seq2[track.NamespaceEvent, error] {
+	return func(yield func(track.NamespaceEvent, error) bool) {
+		q := &namespaceQueue{wake: make(chan struct{}, 1), active: make(map[wire.Namespace]bool)}
+		w := &watcher{prefix: prefix, sink: q}
+		r.post(func(time.Time) []action { return r.core.watch(w) })
+		defer r.post(func(time.Time) []action { return r.core.unwatch(w) })
+		for {
+			for _, ev := range q.take() {
+				if !yield(ev, nil) {
+					return
+				}
+			}
+			select {
+			case <-q.wake:
+			case <-ctx.Done():
+				yield(track.NamespaceEvent{}, context.Cause(ctx))
+				return
+			case <-r.done:
+				yield(track.NamespaceEvent{}, ErrClosed)
+				return
+			}
+		}
+	}
+}
+
+// A namespaceQueue holds what a reader of Namespaces has not taken yet. It is
+// bounded by what is published: a namespace that comes and goes while nobody
+// reads leaves one entry, its latest state.
+type namespaceQueue struct {
+	mu     sync.Mutex
+	order  []wire.Namespace
+	latest map[wire.Namespace]bool
+	active map[wire.Namespace]bool // as the reader knows it
+	wake   chan struct{}
+}
+
+func (q *namespaceQueue) Announce(ns wire.Namespace) { q.put(ns, true) }
+func (q *namespaceQueue) Withdraw(ns wire.Namespace) { q.put(ns, false) }
+
+func (q *namespaceQueue) put(ns wire.Namespace, active bool) {
+	q.mu.Lock()
+	if q.latest == nil {
+		q.latest = make(map[wire.Namespace]bool)
+	}
+	if _, ok := q.latest[ns]; !ok {
+		q.order = append(q.order, ns)
+	}
+	q.latest[ns] = active
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *namespaceQueue) take() []track.NamespaceEvent {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var out []track.NamespaceEvent
+	for _, ns := range q.order {
+		active := q.latest[ns]
+		if q.active[ns] == active {
+			continue // came and went
+		}
+		if active {
+			q.active[ns] = true
+		} else {
+			delete(q.active, ns)
+		}
+		out = append(out, track.NamespaceEvent{Namespace: ns, Active: active})
+	}
+	q.order, q.latest = nil, nil
+	return out
+}
+
+// A Published is a namespace that somebody publishes.
+type Published struct {
+	Namespace wire.Namespace
+	Since     time.Time
+}
+
+// Published returns the namespaces that are published now, in order.
+func (r *Relay) Published(ctx context.Context) ([]Published, error) {
+	ch := make(chan []Published, 1)
+	r.post(func(time.Time) []action {
+		var out []Published
+		for _, sp := range r.core.sorted() {
+			out = append(out, Published{Namespace: sp.ns, Since: sp.since})
+		}
+		ch <- out
+		return nil
+	})
+	select {
+	case out := <-ch:
+		return out, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-r.done:
+		return nil, ErrClosed
+	}
+}
