@@ -94,7 +94,7 @@ func (l *log) entry(i int) *logEntry {
 // search returns the index of the first published entry whose ID is id or more.
 func (l *log) search(id uint64) int {
 	n := int(l.count.Load())
-	if n > indexFirst && l.chunks.Load() == nil {
+	if l.dropped() {
 		return n
 	}
 	return sort.Search(n, func(i int) bool {
@@ -107,7 +107,7 @@ func (l *log) search(id uint64) int {
 // count if off is at or past the end of the last one.
 func (l *log) searchOffset(off int64) int {
 	n := int(l.count.Load())
-	if n > indexFirst && l.chunks.Load() == nil {
+	if l.dropped() {
 		return n
 	}
 	return sort.Search(n, func(i int) bool {
@@ -122,6 +122,10 @@ func (l *log) drop() {
 	l.slabs.Store(nil)
 	l.chunks.Store(nil)
 }
+
+// dropped reports whether drop was called. It is meant for a log of at least
+// one object, which has a slab until then.
+func (l *log) dropped() bool { return l.slabs.Load() == nil }
 
 // appendSlab publishes a new slab that begins at off. The caller is the writer.
 func (l *log) appendSlab(off int64, buf []byte) {

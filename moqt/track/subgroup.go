@@ -147,7 +147,7 @@ func (s *Subgroup) Object(i int) (ref ObjectRef, ok bool) {
 		return ObjectRef{}, false
 	}
 	e := s.log.entry(i)
-	if e == nil {
+	if e == nil || s.log.dropped() {
 		return ObjectRef{}, false
 	}
 	return ObjectRef{

@@ -413,7 +413,9 @@ func (w *SubgroupWriter) register(h wire.ObjectHeader, id uint64) error {
 // fill takes bytes of payload from the front of b.
 func (w *SubgroupWriter) fill(b []byte) (took int, err error) {
 	for took < len(b) && w.payload > 0 {
-		room, err := w.room(int(min(w.payload, int64(len(b)-took))))
+		// At most up to the next commit. A header may have taken more than that.
+		limit := max(1, commitSize-(w.offset()-w.committed))
+		room, err := w.room(int(min(w.payload, int64(len(b)-took), limit)))
 		if err != nil {
 			return took, err
 		}
