@@ -175,6 +175,7 @@ func TestParseChunkMalformed(t *testing.T) {
 		{"cut", c[:len(c)-1], "mdat", int64(len(moof)), "only 17 bytes came", true},
 		{"two chunks", append(bytes.Clone(c), patch(t, c, 12, u64(0), "moof", "traf", "tfdt")...), "moof", 0, "2 chunks", false},
 		{"sample beyond mdat", patch(t, c, 24, u32s(math.MaxUint32), "moof", "traf", "trun"), "moof/traf/trun", 68, "the mdat has", false},
+		{"100 000 samples of nothing", mk("moof", mk("traf", mk("tfhd", u32s(0x020010, 1, 0)), mk("trun", u32s(1, 100_000, 76)))), "moof/traf/trun", 36, "100000 samples of 0 bytes each, where 56 bytes", false},
 		{"size 0", append(u32s(0), moof[4:]...), "moof", 0, "size 0", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

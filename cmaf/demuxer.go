@@ -95,7 +95,7 @@ func NewDemuxer(b Broadcast, c DemuxerConfig) *Demuxer {
 			return fmt.Sprintf("%s%d", h.Kind, n+1)
 		}
 	}
-	return &Demuxer{b: b, c: c}
+	return &Demuxer{b: b, c: c, fr: fragment{room: c.MaxMdat}}
 }
 
 // Write takes the next bytes of the stream and keeps none of p. The error is a

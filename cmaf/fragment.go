@@ -51,6 +51,9 @@ type fragment struct {
 	end     int64        // of the moof in the input
 	samples []fragSample // in the order of their bytes
 	runs    []int64      // where each trun starts in the input
+	// room is the most bytes that all samples together can have, for it bounds
+	// those that cost none in their moof.
+	room int64
 	// relative reads an explicit base data offset as the moof's own, for
 	// fragments that were taken out of their file.
 	relative bool
@@ -265,6 +268,10 @@ func (f *fragment) parseTrun(b *box, d *trafDefaults, t *fragTrack) error {
 	}
 	if uint64(count) > uint64(maxFragmentSamples-len(f.samples)) {
 		return b.fail("brings the fragment to %d samples, at most %d are taken", uint64(count)+uint64(len(f.samples)), maxFragmentSamples)
+	}
+
+	if entry == 0 && int64(count)*max(1, int64(d.size)) > f.room {
+		return b.fail("counts %d samples of %d bytes each, where %d bytes can follow", count, d.size, f.room)
 	}
 
 	p := b.body[8:]

@@ -161,18 +161,3 @@ func FuzzSplitChunks(f *testing.F) {
 		}
 	})
 }
-
-// SPS and AudioSpecificConfig come from outside as well.
-func FuzzBitstream(f *testing.F) {
-	f.Add([]byte{0x67, 0x64, 0, 0x0b, 0xac, 0xd9, 0x42, 0x8d, 0xf9, 0x61, 0, 0, 3, 0, 1, 0, 0, 3, 0, 0x32, 0x0f, 0x14, 0x29, 0x96})
-	f.Add([]byte{0x11, 0x90})
-	f.Fuzz(func(t *testing.T, in []byte) {
-		if s, err := parseSPS(in); err == nil && (s.width <= 0 || s.height <= 0 || s.frameRate < 0) {
-			t.Fatalf("%x: %+v", in, s)
-		}
-		var h Header
-		if err := parseAudioSpecificConfig(in, &h); err == nil && h.SampleRate <= 0 {
-			t.Fatalf("%x: %+v", in, h)
-		}
-	})
-}

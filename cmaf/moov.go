@@ -6,29 +6,7 @@ import (
 	"math"
 )
 
-const (
-	maxTracks      = 64
-	maxSampleEntry = 64 << 10
-)
-
-// A codec reads the sample entries of one kind of media. Its parse fills the
-// Header's Codec and what goes with it.
-type codec struct {
-	kind    Kind
-	allSync bool // every sample is a random access point, whatever its flags say
-	parse   func(entry *box, h *Header) error
-}
-
-// codecOf is the table of sample entries that can be carried.
-func codecOf(entry fourCC) (codec, bool) {
-	switch entry {
-	case typeAvc1, typeAvc3:
-		return codec{kind: KindVideo, parse: parseAVC}, true
-	case typeMp4a:
-		return codec{kind: KindAudio, allSync: true, parse: parseMp4a}, true
-	}
-	return codec{}, false
-}
+const maxTracks = 64
 
 // A trak is what a trak box and its trex say.
 type trak struct {
@@ -405,8 +383,7 @@ func (t *trak) parseStsd(stsd *box) error {
 	if (c.kind == KindVideo) != (t.handler == typeVide) {
 		return entry.fail("does not go with the handler %s", t.handler)
 	}
-	t.header.Kind = c.kind
-	if err := c.parse(&entry, &t.header); err != nil {
+	if err := c.parseEntry(&entry, &t.header); err != nil {
 		return err
 	}
 	t.known, t.allSync, t.entry = true, c.allSync, before[:entry.size]

@@ -11,7 +11,7 @@ import (
 // *BoxError.
 func (h Header) ParseChunks(b []byte) ([]Chunk, error) {
 	t := []fragTrack{{id: h.trackID, defaults: h.defaults, shift: h.shift}}
-	f := fragment{relative: true}
+	f := fragment{relative: true, room: int64(len(b))}
 	var chunks []Chunk
 	it := boxIter{b: b}
 	pending := false

@@ -289,7 +289,6 @@ func TestDemuxerSecondMoov(t *testing.T) {
 // A body that breaks off loses only its broken sample; the next body goes on.
 func TestDemuxerEndBody(t *testing.T) {
 	in := fixture(t, "video.mp4")
-	_, initEnd := find(t, in, "moov")
 	_, first := find(t, in, "mdat")
 	for _, target := range []time.Duration{0, time.Second} {
 		b := &capture{}
@@ -315,7 +314,6 @@ func TestDemuxerEndBody(t *testing.T) {
 		lost := slices.IndexFunc(want, func(s flatSample) bool { return s.dts > 0 && s.sync }) - 1
 		checkSamples(t, b.tracks[0], slices.Delete(want, lost, lost+1))
 	}
-	_ = initEnd
 }
 
 // Media time that jumps is reported and left as it is.
@@ -396,4 +394,45 @@ func TestDemuxerSinkError(t *testing.T) {
 	if err := d.Close(); !errors.Is(err, want) || b.tracks[0].closed != 1 {
 		t.Errorf("Close: %v, want %v; closed %d times", err, want, b.tracks[0].closed)
 	}
+}
+
+// Tracks of a kind are told apart by number, or as the caller names them.
+func TestDemuxerNames(t *testing.T) {
+	v, a := header(t, "video.mp4", "video"), header(t, "audio.mp4", "audio")
+	in, err := BuildInit([]Header{v, v, a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in = oneSample(1).AppendTo(in, 2, 1)
+	for _, tt := range []struct {
+		name func(Header, int) string
+		want string
+	}{
+		{nil, "add video, add video2, add audio, chunk video2, close video, close video2, close audio"},
+		{
+			func(h Header, n int) string { return fmt.Sprintf("%s-%d", h.Codec, n) },
+			"add avc1.64000b-0, add avc1.64000b-1, add mp4a.40.2-0, chunk avc1.64000b-1, close avc1.64000b-0, close avc1.64000b-1, close mp4a.40.2-0",
+		},
+	} {
+		b, err := demux(in, 0, DemuxerConfig{Name: tt.name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(b.log, ", "); got != tt.want {
+			t.Errorf("%s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+// A track that is neither video nor audio is left out, and the others whole.
+func TestDemuxerLeavesOut(t *testing.T) {
+	in := fixture(t, "keyframe.mp4")
+	b, err := demux(bytes.ReplaceAll(in, []byte("soun"), []byte("meta")), 0, DemuxerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b.tracks) != 1 {
+		t.Fatalf("%d tracks, want 1", len(b.tracks))
+	}
+	checkSamples(t, b.tracks[0], oracle(t, in)[1])
 }

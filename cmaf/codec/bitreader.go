@@ -1,4 +1,4 @@
-package cmaf
+package codec
 
 // A bitReader reads bits, most significant first. Past the end it gives zeros
 // and sets over.

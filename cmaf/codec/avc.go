@@ -1,100 +1,57 @@
-package cmaf
+package codec
 
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
-const visualEntrySize = 78 // fixed fields of VisualSampleEntry, ISO/IEC 14496-12 section 12.1.3
-
-// parseAVC fills h from an avc1 or avc3 sample entry.
-func parseAVC(entry *box, h *Header) error {
-	if err := entry.need(visualEntrySize); err != nil {
-		return err
-	}
-	h.Width = int(binary.BigEndian.Uint16(entry.body[24:]))
-	h.Height = int(binary.BigEndian.Uint16(entry.body[26:]))
-	found := false
-	it := boxIter{parent: entry.path(), off: entry.bodyOff() + visualEntrySize, b: entry.body[visualEntrySize:]}
-	for {
-		b, ok, err := it.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		switch b.typ {
-		case typeAvcC:
-			if err := parseAvcC(&b, entry.typ, h); err != nil {
-				return err
-			}
-			found = true
-		case typeBtrt:
-			if err := parseBtrt(&b, h); err != nil {
-				return err
-			}
-		}
-	}
-	if !found {
-		return entry.fail("has no avcC")
-	}
-	return nil
-}
-
-// parseAvcC reads the AVC decoder configuration record, ISO/IEC 14496-15
-// section 5.3.3.
-func parseAvcC(b *box, entry fourCC, h *Header) error {
-	p := b.body
-	if err := b.need(6); err != nil {
-		return err
+// AVC reads an AVC decoder configuration record, the content of an avcC box
+// (ISO/IEC 14496-15 section 5.3.3). entry is the sample entry's type, "avc1" or
+// "avc3"; an avc3 track may have its parameter sets in the samples alone, and
+// then the picture's size is not known here.
+func AVC(entry string, record []byte) (Video, error) {
+	p := record
+	if len(p) < 6 {
+		return Video{}, fmt.Errorf("has %d bytes of content, needs 6", len(p))
 	}
 	if p[0] != 1 {
-		return b.fail("configuration version %d is not 1", p[0])
+		return Video{}, fmt.Errorf("configuration version %d is not 1", p[0])
 	}
-	h.Codec = fmt.Sprintf("%s.%02x%02x%02x", entry, p[1], p[2], p[3])
+	v := Video{Codec: avcCodec(entry, p[1:4])}
 	if p[4]&3 == 2 {
-		return b.fail("NAL unit lengths of 3 bytes are not allowed")
+		return Video{}, errors.New("NAL unit lengths of 3 bytes are not allowed")
 	}
 	count := int(p[5] & 31)
 	p = p[6:]
 	for i := range count {
 		if len(p) < 2 || len(p)-2 < int(binary.BigEndian.Uint16(p)) {
-			return b.fail("ends inside SPS %d of %d", i+1, count)
+			return Video{}, fmt.Errorf("ends inside SPS %d of %d", i+1, count)
 		}
 		n := int(binary.BigEndian.Uint16(p))
 		if i == 0 {
 			s, err := parseSPS(p[2 : 2+n])
 			if err != nil {
-				return b.fail("%v", err)
+				return Video{}, err
 			}
-			h.Codec = fmt.Sprintf("%s.%02x%02x%02x", entry, s.profile, s.compat, s.level)
-			h.Width, h.Height, h.FrameRate = s.width, s.height, s.frameRate
+			v = Video{Codec: avcCodec(entry, p[3:6]), Width: s.width, Height: s.height, FrameRate: s.frameRate}
 		}
 		p = p[2+n:]
 	}
-	if count == 0 && entry == typeAvc1 {
-		return b.fail("has no SPS, which avc1 needs")
+	if count == 0 && entry != "avc3" {
+		return Video{}, fmt.Errorf("has no SPS, which %s needs", entry)
 	}
-	return nil
+	return v, nil
 }
 
-// parseBtrt takes the maximum bitrate, or the average where it is larger
-// (ISO/IEC 14496-12 section 8.5.2.2).
-func parseBtrt(b *box, h *Header) error {
-	if err := b.need(12); err != nil {
-		return err
-	}
-	rate := max(binary.BigEndian.Uint32(b.body[4:]), binary.BigEndian.Uint32(b.body[8:]))
-	h.Bitrate = max(h.Bitrate, int(rate))
-	return nil
-}
+// avcCodec returns the codecs parameter of RFC 6381 section 3.3: profile,
+// constraint flags and level in hexadecimal.
+func avcCodec(entry string, p []byte) string { return fmt.Sprintf("%s.%x", entry, p) }
 
 type avcSPS struct {
-	profile, compat, level byte
-	width, height          int
-	frameRate              float64 // 0: not said
+	width, height int
+	frameRate     float64 // 0: not said
 }
 
 // parseSPS reads an H.264 sequence parameter set, NAL unit header included,
@@ -103,11 +60,11 @@ func parseSPS(nal []byte) (avcSPS, error) {
 	if len(nal) < 5 || nal[0]&31 != 7 {
 		return avcSPS{}, fmt.Errorf("SPS: not a sequence parameter set")
 	}
-	s := avcSPS{profile: nal[1], compat: nal[2], level: nal[3]}
+	var s avcSPS
 	r := bitReader{b: bytes.ReplaceAll(nal[4:], []byte{0, 0, 3}, []byte{0, 0})}
 	r.ue() // seq_parameter_set_id
 	chroma, separate := uint32(1), false
-	switch s.profile {
+	switch nal[1] { // profile_idc
 	case 100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135:
 		chroma = r.ue()
 		if chroma > 3 {
