@@ -76,17 +76,19 @@ func (d *demux) run() {
 }
 
 func (d *demux) acceptUni(str *quic.ReceiveStream) {
-	_ = str.SetReadDeadline(time.Now().Add(streamHeaderTimeout))
+	// No deadline for the type: Chromium opens its QPACK streams with the
+	// connection and writes to them when there is something to write, which may
+	// be never. Refusing one ends the connection with H3_CLOSED_CRITICAL_STREAM.
 	typ, err := quicvarint.Peek(str)
 	if err != nil {
 		str.CancelRead(quic.StreamErrorCode(http3.ErrCodeStreamCreationError))
 		return
 	}
 	if typ != wtUniStream {
-		_ = str.SetReadDeadline(time.Time{})
 		d.uni(str)
 		return
 	}
+	_ = str.SetReadDeadline(time.Now().Add(streamHeaderTimeout))
 	code := d.deliver(str, func(sess *wtConn) bool { return sess.addUni(str) })
 	if code != 0 {
 		str.CancelRead(code)

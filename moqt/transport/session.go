@@ -115,9 +115,9 @@ func (c *wtConn) OpenStream(ctx context.Context) (moqt.Stream, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(c.ctx, func() { cancel(c.err()) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(c.ctx, cancel)
 	defer stop()
 	str, err := c.qc.OpenStreamSync(ctx)
 	if err != nil {
@@ -203,12 +203,21 @@ func (c *wtConn) SendDatagram(b []byte) error {
 
 // ReceiveDatagram implements moqt.Conn.
 func (c *wtConn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(c.ctx, func() { cancel(c.err()) })
+	recvCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(c.ctx, cancel)
 	defer stop()
-	b, err := c.connect.ReceiveDatagram(ctx)
-	return b, c.convert(err)
+	b, err := c.connect.ReceiveDatagram(recvCtx)
+	if err == nil {
+		return b, nil
+	}
+	// The CONNECT stream has ended, perhaps a moment before run takes note.
+	select {
+	case <-c.ctx.Done():
+		return nil, c.err()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // CloseWithError implements moqt.Conn. On a connection that a client opened to

@@ -166,13 +166,19 @@ func (s *sendStream) Context() context.Context {
 		quicCtx := s.str.Context()
 		ctx, cancel := context.WithCancelCause(context.WithoutCancel(quicCtx))
 		s.ctx = ctx
-		context.AfterFunc(quicCtx, func() {
-			if cause := context.Cause(quicCtx); !errors.Is(cause, quic.ErrStreamClosed) {
-				cancel(s.link.convert(cause))
+		end := func() {
+			cause := context.Cause(quicCtx)
+			if errors.Is(cause, quic.ErrStreamClosed) {
+				cancel(nil) // FIN
 				return
 			}
-			cancel(nil) // FIN
-		})
+			cancel(s.link.convert(cause))
+		}
+		if quicCtx.Err() != nil {
+			end()
+			return
+		}
+		context.AfterFunc(quicCtx, end)
 	})
 	return s.ctx
 }

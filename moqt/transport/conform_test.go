@@ -1,0 +1,611 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+func TestConform(t *testing.T) {
+	for _, tt := range []struct{ name, scheme string }{{"quic", "moqt"}, {"webtransport", "https"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := start(t, Config{})
+			testConn(t, func(t *testing.T) (client, server moqt.Conn) {
+				e := *e
+				e.t = t
+				return e.dial(tt.scheme, "/live?token=secret")
+			})
+		})
+	}
+}
+
+type pairFunc func(t *testing.T) (client, server moqt.Conn)
+
+// testConn checks what moqt.Conn promises. pair makes a connected pair.
+func testConn(t *testing.T, pair pairFunc) {
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T, moqt.Conn, moqt.Conn)
+	}{
+		{"Info", testInfo},
+		{"Streams", testStreams},
+		{"TryWrite", testTryWrite},
+		{"StreamLimit", testStreamLimit},
+		{"Reset", testReset},
+		{"StopSending", testStopSending},
+		{"Deadlines", testDeadlines},
+		{"ReliableBoundary", testReliableBoundary},
+		{"Datagrams", testDatagrams},
+		{"CloseUnblocks", testCloseUnblocks},
+		{"StreamsAfterClose", testStreamsAfterClose},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client, server := pair(t)
+			tt.test(t, client, server)
+		})
+	}
+	t.Run("Close", func(t *testing.T) { testClose(t, pair) })
+}
+
+// bothWays runs f with each end in the role of a.
+func bothWays(t *testing.T, client, server moqt.Conn, f func(t *testing.T, a, b moqt.Conn)) {
+	t.Helper()
+	t.Run("from=client", func(t *testing.T) { f(t, client, server) })
+	t.Run("from=server", func(t *testing.T) { f(t, server, client) })
+}
+
+func testInfo(t *testing.T, client, server moqt.Conn) {
+	ci, si := client.Info(), server.Info()
+	if !ci.Client || si.Client {
+		t.Errorf("Client = %t at the client, %t at the server", ci.Client, si.Client)
+	}
+	if ci.Protocol != "moqt-18" || si.Protocol != "moqt-18" {
+		t.Errorf("Protocol = %q and %q, want moqt-18", ci.Protocol, si.Protocol)
+	}
+	if ci.Remote.String() != si.Local.String() {
+		t.Errorf("the client's Remote is %v, the server's Local is %v", ci.Remote, si.Local)
+	}
+	if ci.Path != "" || ci.Authority != "" {
+		t.Errorf("client has Path %q, Authority %q, want none", ci.Path, ci.Authority)
+	}
+	path, authority := "", ""
+	if si.Transport == moqt.WebTransport {
+		path, authority = "/live?token=secret", ci.Remote.String()
+	}
+	if si.Path != path || si.Authority != authority {
+		t.Errorf("server has Path %q, Authority %q, want %q, %q", si.Path, si.Authority, path, authority)
+	}
+	if st := client.Stats(); st.BytesSent == 0 || st.PacketsSent == 0 || st.CongestionWindow == 0 {
+		t.Errorf("Stats() = %+v, want traffic", st)
+	}
+}
+
+func testStreams(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		ctx := t.Context()
+		out, err := a.OpenUniStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.TryWrite([]byte("uni")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write([]byte(" stream")); err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		in, err := b.AcceptUniStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(in); err != nil || string(got) != "uni stream" {
+			t.Errorf("uni stream carried %q, %v", got, err)
+		}
+
+		req, err := a.OpenStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := req.Write([]byte("request")); err != nil {
+			t.Fatal(err)
+		}
+		rsp, err := b.AcceptStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 7)
+		if _, err := io.ReadFull(rsp, buf); err != nil || string(buf) != "request" {
+			t.Fatalf("request = %q, %v", buf, err)
+		}
+		if err := rsp.TryWrite([]byte("answer")); err != nil {
+			t.Fatal(err)
+		}
+		rsp.Close()
+		if got, err := io.ReadAll(req); err != nil || string(got) != "answer" {
+			t.Errorf("answer = %q, %v", got, err)
+		}
+		req.Close()
+		if got, err := io.ReadAll(rsp); err != nil || len(got) != 0 {
+			t.Errorf("after FIN: %q, %v", got, err)
+		}
+
+		empty, err := a.OpenUniStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := empty.Close(); err != nil {
+			t.Fatal(err)
+		}
+		in, err = b.AcceptUniStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(in); err != nil || len(got) != 0 {
+			t.Errorf("empty stream carried %q, %v", got, err)
+		}
+		select {
+		case <-empty.Context().Done():
+		case <-time.After(5 * time.Second):
+			t.Error("the stream's context outlives FIN")
+		}
+	})
+}
+
+func testTryWrite(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		str, err := a.OpenUniStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := sha256.New()
+		chunk := make([]byte, 16<<10)
+		var n int
+		for ; ; n++ {
+			copy(chunk, fmt.Sprint("chunk ", n))
+			err = str.TryWrite(chunk)
+			if err != nil {
+				break
+			}
+			sent.Write(chunk)
+			if n > 10_000 {
+				t.Fatal("TryWrite accepts without bound")
+			}
+		}
+		if !errors.Is(err, moqt.ErrWouldBlock) {
+			t.Fatalf("TryWrite on a full window: %v, want ErrWouldBlock", err)
+		}
+		if n*len(chunk) < 256<<10 {
+			t.Errorf("TryWrite took %d bytes before it would block", n*len(chunk))
+		}
+		in, err := b.AcceptUniStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		received := sha256.New()
+		copied := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(received, in)
+			copied <- err
+		}()
+		waitFor(t, func() bool { err = str.TryWrite(chunk); return !errors.Is(err, moqt.ErrWouldBlock) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent.Write(chunk)
+		str.Close()
+		if err := <-copied; err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(received.Sum(nil), sent.Sum(nil)) {
+			t.Error("what arrived differs from what TryWrite accepted")
+		}
+	})
+}
+
+func testStreamLimit(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		var open []moqt.SendStream
+		var err error
+		for range 2 * maxIncomingUniStreams {
+			var str moqt.SendStream
+			if str, err = a.OpenUniStream(); err != nil {
+				break
+			}
+			if err := str.TryWrite([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, str)
+		}
+		if !errors.Is(err, moqt.ErrStreamLimit) {
+			t.Fatalf("after %d streams: %v, want ErrStreamLimit", len(open), err)
+		}
+		if len(open) < maxIncomingUniStreams-4 {
+			t.Errorf("the limit came after %d streams, want about %d", len(open), maxIncomingUniStreams)
+		}
+		for _, str := range open {
+			str.Close()
+		}
+		for range open {
+			in, err := b.AcceptUniStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waitFor(t, func() bool {
+			str, err := a.OpenUniStream()
+			if err == nil {
+				str.CancelWrite(wire.ResetCancelled)
+			}
+			return err == nil
+		})
+	})
+}
+
+// resetCodes has the draft's, a grease value, and the edges of WebTransport's
+// mapping, which skips every 31st code.
+var resetCodes = []wire.ResetCode{0, 1, 5, 0x12, 0x1d, 0x1e, 0x1f, 0x3b, 0x3c, 0x9d, 1<<32 - 1}
+
+func testReset(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		for _, code := range resetCodes {
+			str, err := a.OpenUniStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := str.TryWrite([]byte("some")); err != nil {
+				t.Fatal(err)
+			}
+			in, err := b.AcceptUniStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(in, make([]byte, 4)); err != nil {
+				t.Fatal(err)
+			}
+			str.CancelWrite(code)
+			_, err = io.ReadAll(in)
+			checkStreamError(t, "Read", err, code, true)
+			checkStreamError(t, "TryWrite", str.TryWrite([]byte("x")), code, false)
+			checkStreamError(t, "Close", str.Close(), code, false)
+			<-str.Context().Done()
+			checkStreamError(t, "Context", context.Cause(str.Context()), code, false)
+		}
+	})
+}
+
+func testStopSending(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		for _, code := range resetCodes {
+			str, err := a.OpenStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := str.Write([]byte("some")); err != nil {
+				t.Fatal(err)
+			}
+			in, err := b.AcceptStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.CancelRead(code)
+			_, err = in.Read(make([]byte, 1))
+			checkStreamError(t, "Read", err, code, false)
+			<-str.Context().Done()
+			checkStreamError(t, "Context", context.Cause(str.Context()), code, true)
+			_, err = str.Write([]byte("x"))
+			checkStreamError(t, "Write", err, code, true)
+			in.CancelWrite(code)
+			_, err = str.Read(make([]byte, 1))
+			checkStreamError(t, "Read", err, code, true)
+		}
+	})
+}
+
+func checkStreamError(t *testing.T, call string, err error, code wire.ResetCode, remote bool) {
+	t.Helper()
+	se, ok := errors.AsType[*moqt.StreamError](err)
+	if !ok || se.Code != code || se.Remote != remote {
+		t.Errorf("%s: %v, want a StreamError with code %v, remote %t", call, err, code, remote)
+	}
+}
+
+func testDeadlines(t *testing.T, client, server moqt.Conn) {
+	str, err := client.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := str.Write([]byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	in, err := server.AcceptStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := str.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := str.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read: %v, want os.ErrDeadlineExceeded", err)
+	}
+	if err := in.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	big := make([]byte, 32<<20) // more than any window
+	n, err := in.Write(big)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || n == len(big) {
+		t.Errorf("Write of %d bytes: %d, %v, want os.ErrDeadlineExceeded", len(big), n, err)
+	}
+	// Neither ends the stream.
+	if err := str.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	received := make(chan int64, 1)
+	go func() {
+		n, _ := io.Copy(io.Discard, str)
+		received <- n
+	}()
+	if _, err := in.Write([]byte("b")); err != nil {
+		t.Errorf("Write after the deadline was lifted: %v", err)
+	}
+	in.Close()
+	if got := <-received; got != int64(n)+1 {
+		t.Errorf("%d bytes arrived, want the %d that Write counted", got, n+1)
+	}
+}
+
+// testReliableBoundary resets streams right after their header was queued. The
+// header must arrive all the same, every time.
+func testReliableBoundary(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		const streams = 100
+		header := []byte("subgroup header")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range streams {
+				in, err := b.AcceptUniStream(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(in)
+				checkStreamError(t, "Read", err, wire.ResetDeliveryTimeout, true)
+				if !bytes.HasPrefix(got, header) {
+					t.Errorf("received %q before the reset, want %q first", got, header)
+				}
+			}
+		})
+		for range streams {
+			str, err := a.OpenUniStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := str.TryWrite(header); err != nil {
+				t.Fatal(err)
+			}
+			str.SetReliableBoundary()
+			if err := str.TryWrite(make([]byte, 16<<10)); err != nil && !errors.Is(err, moqt.ErrWouldBlock) {
+				t.Fatal(err)
+			}
+			str.CancelWrite(wire.ResetDeliveryTimeout)
+		}
+		wg.Wait()
+	})
+}
+
+func testDatagrams(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		for _, size := range []int{0, 1, 1000} {
+			want := bytes.Repeat([]byte{7}, size)
+			if err := a.SendDatagram(want); err != nil {
+				t.Fatalf("SendDatagram of %d bytes: %v", size, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			got, err := b.ReceiveDatagram(ctx)
+			cancel()
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("datagram of %d bytes arrived as %d bytes, %v", size, len(got), err)
+			}
+		}
+		if err := a.SendDatagram(make([]byte, 4000)); err == nil {
+			t.Error("SendDatagram took 4000 bytes")
+		}
+		within(t, 5*time.Second, "a burst of SendDatagram", func() {
+			for range 100_000 {
+				if err := a.SendDatagram(make([]byte, 1000)); errors.Is(err, ErrDatagramQueueFull) {
+					return
+				}
+			}
+			t.Error("the queue never filled up")
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		for ctx.Err() == nil { // drain what is left, until there is nothing for a while
+			stop := time.AfterFunc(100*time.Millisecond, cancel)
+			if _, err := b.ReceiveDatagram(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			stop.Stop()
+		}
+		cancel()
+	})
+}
+
+func testClose(t *testing.T, pair pairFunc) {
+	for _, tt := range []struct {
+		name   string
+		code   wire.SessionCode
+		reason string
+		want   string
+	}{
+		{"clean", wire.SessionNoError, "", ""},
+		{"unauthorized", wire.SessionUnauthorized, "the token has expired: ask for a new one", "the token has expired: ask for a new one"},
+		{"grease", 0x9d + 3*0x7f, "?", "?"},
+		{"too long", wire.SessionInternalError, strings.Repeat("é", 600), strings.Repeat("é", 512)},
+	} {
+		for _, from := range []string{"client", "server"} {
+			t.Run(tt.name+"/from="+from, func(t *testing.T) {
+				a, b := pair(t)
+				if from == "server" {
+					a, b = b, a
+				}
+				within(t, 5*time.Second, "CloseWithError", func() { a.CloseWithError(tt.code, tt.reason) })
+				checkClosed(t, a, tt.code, tt.want, false)
+				checkClosed(t, b, tt.code, tt.want, true)
+				a.CloseWithError(wire.SessionProtocolViolation, "too late")
+				b.CloseWithError(wire.SessionProtocolViolation, "too late")
+				checkClosed(t, a, tt.code, tt.want, false)
+				checkClosed(t, b, tt.code, tt.want, true)
+			})
+		}
+	}
+}
+
+func checkClosed(t *testing.T, c moqt.Conn, code wire.SessionCode, reason string, remote bool) {
+	t.Helper()
+	select {
+	case <-c.Context().Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the connection's context did not end")
+	}
+	cause := context.Cause(c.Context())
+	se, ok := errors.AsType[*moqt.SessionError](cause)
+	if !ok || se.Code != code || se.Reason != reason || se.Remote != remote || se.Err != nil {
+		t.Errorf("ended with %v, want code %v, reason %q, remote %t", cause, code, reason, remote)
+	}
+}
+
+// testCloseUnblocks closes one end while both wait in every call that blocks.
+func testCloseUnblocks(t *testing.T, client, server moqt.Conn) {
+	ctx := context.Background()
+	str, err := client.OpenStream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := str.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.AcceptStream(ctx); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := server.OpenUniStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := make([]byte, 32<<20)
+	calls := map[string]func() error{
+		"AcceptStream":    func() error { _, err := client.AcceptStream(ctx); return err },
+		"AcceptUniStream": func() error {
+			for {
+				if _, err := client.AcceptUniStream(ctx); err != nil {
+					return err
+				}
+			}
+		},
+		"ReceiveDatagram": func() error { _, err := client.ReceiveDatagram(ctx); return err },
+		"Read":            func() error { _, err := str.Read(make([]byte, 1)); return err },
+		"Write":           func() error { _, err := str.Write(big); return err },
+		"OpenStream": func() error {
+			for {
+				s, err := client.OpenStream(ctx)
+				if err != nil {
+					return err
+				}
+				if err := s.TryWrite([]byte("x")); err != nil {
+					return err
+				}
+			}
+		},
+		"peer AcceptUniStream": func() error { _, err := server.AcceptUniStream(ctx); return err },
+		"peer ReceiveDatagram": func() error { _, err := server.ReceiveDatagram(ctx); return err },
+		"peer Write":           func() error { _, err := answer.Write(big); return err },
+	}
+	type result struct {
+		call string
+		err  error
+	}
+	results := make(chan result, len(calls))
+	var started sync.WaitGroup
+	for name, call := range calls {
+		started.Add(1)
+		go func() {
+			started.Done()
+			results <- result{name, call()}
+		}()
+	}
+	started.Wait()
+	time.Sleep(50 * time.Millisecond) // let them block: nothing tells when they do
+	closing := time.Now()
+	go client.CloseWithError(wire.SessionUnauthorized, "bye")
+	for range calls {
+		select {
+		case r := <-results:
+			delete(calls, r.call)
+			se, ok := errors.AsType[*moqt.SessionError](r.err)
+			if !ok || se.Code != wire.SessionUnauthorized {
+				t.Errorf("%s: %v, want a SessionError UNAUTHORIZED", r.call, r.err)
+			}
+		case <-time.After(5 * time.Second):
+			for name := range calls {
+				t.Errorf("%s still blocks after the close", name)
+			}
+			return
+		}
+	}
+	if d := time.Since(closing); d > 250*time.Millisecond {
+		t.Errorf("the last call returned after %v: it waited for the linger", d)
+	}
+}
+
+// testStreamsAfterClose checks that nothing works, or blocks, after a close.
+func testStreamsAfterClose(t *testing.T, client, server moqt.Conn) {
+	bidi, err := server.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	uni, err := server.OpenUniStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.CloseWithError(wire.SessionGoawayTimeout, "")
+	within(t, 5*time.Second, "a call after the close", func() {
+		_ = bidi.SetReadDeadline(time.Time{})
+		_ = bidi.SetWriteDeadline(time.Time{})
+		for name, call := range map[string]func() error{
+			"OpenStream":      func() error { _, err := server.OpenStream(t.Context()); return err },
+			"OpenUniStream":   func() error { _, err := server.OpenUniStream(); return err },
+			"AcceptStream":    func() error { _, err := server.AcceptStream(t.Context()); return err },
+			"AcceptUniStream": func() error { _, err := server.AcceptUniStream(t.Context()); return err },
+			"SendDatagram":    func() error { return server.SendDatagram([]byte("x")) },
+			"ReceiveDatagram": func() error { _, err := server.ReceiveDatagram(t.Context()); return err },
+			"TryWrite":        func() error { return uni.TryWrite([]byte("x")) },
+			"Write":           func() error { _, err := bidi.Write(make([]byte, 32<<20)); return err },
+			"Read":            func() error { _, err := bidi.Read(make([]byte, 1)); return err },
+		} {
+			se, ok := errors.AsType[*moqt.SessionError](call())
+			if !ok || se.Code != wire.SessionGoawayTimeout || se.Remote {
+				t.Errorf("%s: %v, want our own SessionError", name, call())
+			}
+		}
+		uni.CancelWrite(wire.ResetSessionClosed)
+		bidi.CancelRead(wire.ResetSessionClosed)
+		bidi.Close()
+	})
+}
