@@ -17,9 +17,12 @@ type Conn struct {
 	name string
 	log  *slog.Logger
 
-	mu    sync.Mutex // guards s; the session's own mutex guards all else
-	s     *session
-	fresh bool // nothing was written yet; under the session's mutex
+	mu sync.Mutex // guards s; the session's own mutex guards all else
+	s  *session
+
+	// Both under the session's mutex.
+	fresh  bool      // nothing was written yet
+	jumped time.Time // when Discontinuity was last passed on
 
 	once sync.Once
 	err  error         // why it failed; set before done is closed
@@ -123,14 +126,21 @@ func (c *Conn) Event(e cmaf.Event) error {
 	return c.locked(func(s *session) error { return s.b.Event(e) })
 }
 
-// Discontinuity implements cmaf.Broadcast.
+// Discontinuity implements cmaf.Broadcast. Renditions that come in bodies of
+// their own each find that their times jump; the first one tells for all.
 func (c *Conn) Discontinuity(reason string) {
 	c.locked(func(s *session) error { //nolint:errcheck // the next chunk tells
-		s.b.Discontinuity(reason)
-		c.fresh = false // told already
+		c.fresh = false
+		if now := time.Now(); now.Sub(c.jumped) > jumpTogether {
+			c.jumped = now
+			s.b.Discontinuity(reason)
+		}
 		return nil
 	})
 }
+
+// jumpTogether is how far apart the tracks of one input notice the same jump.
+const jumpTogether = 2 * time.Second
 
 // Anchor implements cmaf.Broadcast.
 func (c *Conn) Anchor(media cmaf.Time, wall time.Time) {
@@ -201,6 +211,7 @@ func (f *trackSink) WriteChunk(ch cmaf.Chunk) error {
 	if f.c.fresh {
 		f.c.fresh = false
 		if !t.continues(ch) {
+			f.c.jumped = time.Now()
 			s.b.Discontinuity("a new connection of the input")
 		}
 	}
@@ -236,4 +247,11 @@ func (f *trackSink) Close() error {
 		f.t.drop(time.Now())
 	}
 	return nil
+}
+
+// Joined reports whether the connection has had a track, and so the session.
+func (c *Conn) Joined() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.s != nil
 }

@@ -50,7 +50,10 @@ func (b *fakeBroadcast) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) 
 	return &fakeSink{b.o, b.name + "/" + name}, nil
 }
 
-func (b *fakeBroadcast) Event(e cmaf.Event) error { b.o.note("%s event %s", b.name, e.Scheme); return nil }
+func (b *fakeBroadcast) Event(e cmaf.Event) error {
+	b.o.note("%s event %s", b.name, e.Scheme)
+	return nil
+}
 
 func (b *fakeBroadcast) Discontinuity(string) { b.o.note("%s discontinuity", b.name) }
 

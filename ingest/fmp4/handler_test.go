@@ -1,0 +1,585 @@
+package fmp4
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/ingest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is one second of H.264 and AAC as ffmpeg writes it; package cmaf's
+// testdata says how each was made.
+func fixture(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "cmaf", "testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A store keeps the broadcasts that sessions open. Its mutex is for the tests,
+// which look while inputs write.
+type store struct {
+	mu   sync.Mutex
+	all  []*broadcast
+	news chan struct{} // one slot: something changed
+}
+
+type broadcast struct {
+	s      *store
+	name   string
+	tracks map[string]*sink
+	order  []string
+	jumps  int
+	closed bool
+}
+
+type sink struct {
+	b      *broadcast
+	header cmaf.Header
+	chunks int
+	end    int64
+	ends   []int64 // of each chunk
+}
+
+func (s *store) Open(_ context.Context, name string) (cmaf.Broadcast, error) {
+	defer s.lock()()
+	b := &broadcast{s: s, name: name, tracks: map[string]*sink{}}
+	s.all = append(s.all, b)
+	return b, nil
+}
+
+func (s *store) lock() (unlock func()) {
+	s.mu.Lock()
+	return func() {
+		s.mu.Unlock()
+		select {
+		case s.news <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (b *broadcast) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
+	defer b.s.lock()()
+	t := &sink{b: b, header: h}
+	b.tracks[name] = t
+	b.order = append(b.order, name)
+	return t, nil
+}
+
+func (b *broadcast) Event(cmaf.Event) error      { return nil }
+func (b *broadcast) Anchor(cmaf.Time, time.Time) {}
+func (b *broadcast) Discontinuity(reason string) { defer b.s.lock()(); b.jumps++ }
+func (b *broadcast) Close(error) error           { defer b.s.lock()(); b.closed = true; return nil }
+func (t *sink) Close() error                     { return nil }
+func (t *sink) WriteChunk(c cmaf.Chunk) error {
+	defer t.b.s.lock()()
+	t.chunks++
+	t.end = c.End()
+	t.ends = append(t.ends, c.End())
+	return nil
+}
+
+// wait waits until ok is true of what was stored.
+func (s *store) wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		if s.holds(ok) {
+			return
+		}
+		select {
+		case <-s.news:
+		case <-timeout:
+			t.Fatalf("%s: not within 10 s", what)
+		}
+	}
+}
+
+func (s *store) holds(ok func() bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return ok()
+}
+
+// A bench is a server with the handler, and what it stores.
+type bench struct {
+	*store
+	t   *testing.T
+	reg *ingest.Registry
+	url string // of /ingest/
+}
+
+func newBench(t *testing.T, cfg Config, grace time.Duration) *bench {
+	t.Helper()
+	b := &bench{store: &store{news: make(chan struct{}, 1)}, t: t}
+	reg, err := ingest.NewRegistry(ingest.Config{Opener: b.store, Grace: grace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.reg = reg
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- reg.Run(ctx) }()
+	cfg.Sessions = reg
+	if cfg.Allow == nil {
+		cfg.Allow = func(*http.Request, string) error { return nil }
+	}
+	h, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	b.url = srv.URL + "/ingest/"
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		srv.CloseClientConnections()
+		srv.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return b
+}
+
+func (b *bench) do(method, path string, body io.Reader) (int, string) {
+	b.t.Helper()
+	req, err := http.NewRequest(method, b.url+path, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res.StatusCode, strings.TrimSpace(string(text))
+}
+
+func (b *bench) mustDo(method, path string, body []byte) {
+	b.t.Helper()
+	if code, text := b.do(method, path, bytes.NewReader(body)); code != 204 {
+		b.t.Fatalf("%s %s = %d %s, want 204", method, path, code, text)
+	}
+}
+
+// open starts an endless body and returns its writer, and its answer once there is one.
+func (b *bench) open(path string) (io.WriteCloser, <-chan string) {
+	r, w := io.Pipe()
+	answer := make(chan string, 1)
+	go func() {
+		req, err := http.NewRequest(http.MethodPost, b.url+path, r)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		r.CloseWithError(io.ErrClosedPipe)
+		answer <- fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(text)))
+	}()
+	return w, answer
+}
+
+// split cuts a file into its header and its fragments, each with its mdat.
+func split(t testing.TB, file []byte) (header []byte, fragments [][]byte) {
+	t.Helper()
+	start := 0
+	for off := 0; off+8 <= len(file); {
+		size := int(binary.BigEndian.Uint32(file[off:]))
+		switch typ := string(file[off+4 : off+8]); {
+		case size < 8 || off+size > len(file):
+			t.Fatalf("box %q at %d has size %d", typ, off, size)
+		case typ == "moov":
+			header = file[:off+size]
+			start = off + size
+		case typ == "mdat":
+			fragments = append(fragments, file[start:off+size])
+			start = off + size
+		}
+		off += int(binary.BigEndian.Uint32(file[off:]))
+	}
+	return header, fragments
+}
+
+// whole is what one fixture makes: 25 pictures, and AAC frames for a second.
+func (b *bench) whole() bool {
+	if len(b.all) == 0 {
+		return false
+	}
+	video, audio := b.all[0].tracks["video"], b.all[0].tracks["audio"]
+	return video != nil && video.chunks == 25 && audio != nil && audio.chunks >= 46
+}
+
+func TestOneBody(t *testing.T) {
+	for _, name := range []string{"keyframe.mp4", "everyframe.mp4", "cmaf.mp4", "baseoffset.mp4", "dash.mp4"} {
+		for _, method := range []string{"POST", "PUT"} {
+			t.Run(method+" "+name, func(t *testing.T) {
+				b := newBench(t, Config{}, 0)
+				b.mustDo(method, "cam", fixture(t, name))
+				b.wait(t, "one second", b.whole)
+				if list := b.reg.Sessions(); len(list) != 1 || list[0].Connected {
+					t.Errorf("Sessions after the body = %+v, want one that waits", list)
+				}
+				b.mustDo("DELETE", "cam", nil)
+				b.wait(t, "the end", func() bool { return b.all[0].closed })
+			})
+		}
+	}
+}
+
+// TestRequestPerSegment sends the header and each fragment in requests of
+// their own, in the ways that segmenters name them.
+func TestRequestPerSegment(t *testing.T) {
+	header, fragments := split(t, fixture(t, "everyframe.mp4"))
+	for _, tt := range []struct{ name, header, segment string }{
+		{"one path", "cam", "cam"},
+		{"numbered", "cam/init.mp4", "cam/out%d.m4s"},
+		{"ffmpeg dash", "cam/init-stream0.m4s", "cam/chunk-stream0-%05d.m4s"},
+		{"one path below", "cam/main.cmfv", "cam/main.cmfv"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, Config{}, 0)
+			b.mustDo("PUT", tt.header, header)
+			for i, f := range fragments {
+				path := tt.segment
+				if strings.Contains(path, "%") {
+					path = fmt.Sprintf(path, i+1)
+				}
+				b.mustDo("PUT", path, f)
+				b.mustDo("PUT", "cam/index.m3u8", []byte("#EXTM3U\n"))
+			}
+			b.wait(t, "one second", b.whole)
+			if len(b.all) != 1 || b.all[0].jumps != 0 || len(b.all[0].order) != 2 {
+				t.Errorf("%d broadcasts, %d jumps, tracks %q; want one, none, two", len(b.all), b.all[0].jumps, b.all[0].order)
+			}
+		})
+	}
+}
+
+// TestRenditionsAtOnce sends video and audio in two endless bodies.
+func TestRenditionsAtOnce(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	v, videoDone := b.open("cam/video.cmfv")
+	a, audioDone := b.open("cam/audio.cmfa")
+	for _, x := range []struct {
+		w    io.WriteCloser
+		file string
+	}{{v, "video.mp4"}, {a, "audio.mp4"}} {
+		if _, err := x.w.Write(fixture(t, x.file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.wait(t, "one second", b.whole)
+	v.Close()
+	a.Close()
+	for _, c := range []<-chan string{videoDone, audioDone} {
+		if got := <-c; got != "204 " {
+			t.Errorf("answer = %q, want 204", got)
+		}
+	}
+	if len(b.all) != 1 {
+		t.Errorf("%d broadcasts, want one", len(b.all))
+	}
+}
+
+// TestTwoVideoRenditions checks that their tracks get names of their own, and
+// the same ones when the header comes again.
+func TestTwoVideoRenditions(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	for range 2 {
+		b.mustDo("PUT", "cam/hi.cmfv", fixture(t, "video.mp4"))
+		b.mustDo("PUT", "cam/lo.cmfv", fixture(t, "video.mp4"))
+	}
+	if got := strings.Join(b.all[0].order, " "); got != "video video2" {
+		t.Errorf("tracks = %q, want %q", got, "video video2")
+	}
+	header, fragments := split(t, fixture(t, "video.mp4"))
+	if code, text := b.do("PUT", "cam/other-1.m4s", bytes.NewReader(fragments[0])); code != 409 || !strings.Contains(text, `rendition "other"`) {
+		t.Errorf("a segment of nobody knows which rendition = %d %s, want 409", code, text)
+	}
+	b.mustDo("PUT", "cam/other/init.mp4", header)
+	for i := range maxRenditions - 3 {
+		b.mustDo("PUT", fmt.Sprintf("cam/r%d/init.mp4", i), header)
+	}
+	if code, text := b.do("PUT", "cam/last/init.mp4", bytes.NewReader(header)); code != 503 || !strings.Contains(text, "at most 16") {
+		t.Errorf("one rendition too many = %d %s, want 503", code, text)
+	}
+}
+
+// TestTakeover opens a second endless body while the first one hangs.
+func TestTakeover(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	file := fixture(t, "keyframe.mp4")
+	w, first := b.open("cam")
+	defer w.Close()
+	if _, err := w.Write(file); err != nil {
+		t.Fatal(err)
+	}
+	b.wait(t, "one second", b.whole)
+
+	if code, text := b.do("POST", "cam", strings.NewReader("rubbish rubbish")); code != 400 {
+		t.Errorf("rubbish = %d %s, want 400", code, text)
+	}
+	select {
+	case got := <-first:
+		t.Fatalf("rubbish ended the input that sends: %s", got)
+	default:
+	}
+
+	b.mustDo("POST", "cam", file)
+	if got := <-first; got != "409 a newer connection of this input took over" {
+		t.Errorf("answer to the older connection = %q", got)
+	}
+	if len(b.all) != 1 || b.all[0].jumps != 1 || b.all[0].tracks["video"].chunks != 50 {
+		t.Errorf("%d broadcasts, %d jumps, %d pictures; want 1, 1, 50", len(b.all), b.all[0].jumps, b.all[0].tracks["video"].chunks)
+	}
+}
+
+// TestSegmentAfterALostConnection sends on with a new connection while the old
+// one is neither closed nor fed: the rendition is handed over.
+func TestSegmentAfterALostConnection(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	header, fragments := split(t, fixture(t, "everyframe.mp4"))
+	w, first := b.open("cam/main.cmfv")
+	defer w.Close()
+	w.Write(header)
+	w.Write(fragments[0])
+	w.Write(fragments[1][:len(fragments[1])/2])
+	b.wait(t, "the first picture", func() bool { return len(b.all) > 0 && b.all[0].tracks["video"].chunks > 0 })
+	for _, f := range fragments[1:] {
+		b.mustDo("POST", "cam/main.cmfv", f)
+	}
+	if got := <-first; !strings.HasPrefix(got, "409 ") {
+		t.Errorf("answer to the lost connection = %q, want 409", got)
+	}
+	b.wait(t, "one second", b.whole)
+}
+
+func TestLostInput(t *testing.T) {
+	b := newBench(t, Config{}, 300*time.Millisecond)
+	header, fragments := split(t, fixture(t, "keyframe.mp4"))
+	b.mustDo("POST", "cam", fixture(t, "keyframe.mp4"))
+	b.wait(t, "the end", func() bool { return b.all[0].closed })
+	// The input is forgotten with its session: its header too.
+	if code, _ := b.do("POST", "cam", bytes.NewReader(fragments[0])); code != 400 {
+		t.Errorf("a segment without a header = %d, want 400", code)
+	}
+	b.mustDo("POST", "cam", header)
+	b.mustDo("POST", "cam", fragments[0])
+	b.wait(t, "a new broadcast", func() bool { return len(b.all) == 2 })
+}
+
+// TestMalformed sends what is wrong after what is right: the right part is
+// kept, and the answer names the box and where it starts.
+func TestMalformed(t *testing.T) {
+	good := fixture(t, "keyframe.mp4")
+	header, fragments := split(t, good)
+	box := func(size uint32, typ string, rest ...byte) []byte {
+		return append(append(binary.BigEndian.AppendUint32(nil, size), typ...), rest...)
+	}
+	large := func(size uint64) []byte {
+		return binary.BigEndian.AppendUint64(box(1, "moof"), size)
+	}
+	at := len(good)
+	for _, tt := range []struct {
+		name string
+		body []byte
+		want string // in the sentence
+		kept int    // pictures
+	}{
+		{"size 0", append(bytes.Clone(good), box(0, "moof", 1, 2, 3)...), fmt.Sprintf("box moof at byte %d: ", at), 25},
+		{"size 1 with 2^63", append(bytes.Clone(good), large(1<<63)...), fmt.Sprintf("box moof at byte %d: ", at), 25},
+		{"size 1 with 4", append(bytes.Clone(good), large(4)...), fmt.Sprintf("box moof at byte %d: ", at), 25},
+		{"size 7", append(bytes.Clone(good), box(7, "moof")...), fmt.Sprintf("box moof at byte %d: ", at), 25},
+		{"truncated in an mdat", good[:at-10], "ends 10 bytes short", 20},
+		{"truncated in a header", good[:len(header)+5], fmt.Sprintf("at byte %d: ", len(header)), 0},
+		{"no moov", bytes.Join(fragments, nil), "box moof at byte 0: comes before any moov", 0},
+		{"moof before moov", append(bytes.Clone(fragments[0]), header...), "box moof at byte 0: comes before any moov", 0},
+		{"a moov without tracks", box(8, "moov"), "box moov", 0},
+		{"10 000 tracks", tracks(10_000), "box moov/trak at byte ", 0},
+		{"not an MP4", []byte("GET / HTTP/1.1\r\nHost: example\r\n\r\n"), "at byte 0: ", 0},
+		{"a progressive file", fixture(t, "progressive.mp4"), "outside any fragment; write a fragmented file", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, Config{}, 0)
+			code, text := b.do("POST", "cam", bytes.NewReader(tt.body))
+			if code != 400 || !strings.Contains(text, tt.want) || strings.Contains(text, "\n") {
+				t.Errorf("answer = %d %q, want 400 and one sentence with %q", code, text, tt.want)
+			}
+			var kept int
+			if len(b.all) > 0 {
+				kept = b.all[0].tracks["video"].chunks
+			}
+			if kept < tt.kept || tt.kept == 0 && len(b.all) > 0 {
+				t.Errorf("%d pictures came through of %d broadcasts, want %d at least, and no broadcast without one", kept, len(b.all), tt.kept)
+			}
+			// The same input goes on afterwards.
+			b.mustDo("POST", "cam", good)
+			b.wait(t, "more pictures", func() bool { return b.all[0].tracks["video"].chunks >= kept+25 })
+			if len(b.all) != 1 {
+				t.Errorf("%d broadcasts, want one that went on", len(b.all))
+			}
+		})
+	}
+}
+
+// tracks is a moov with n empty tracks.
+func tracks(n int) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(8+8*n))
+	b = append(b, "moov"...)
+	for range n {
+		b = append(b, 0, 0, 0, 8, 't', 'r', 'a', 'k')
+	}
+	return b
+}
+
+// TestRefusalBeforeTheBody talks HTTP by hand, as ffmpeg with
+// -send_expect_100 does: a refusal comes instead of "100 Continue".
+func TestRefusalBeforeTheBody(t *testing.T) {
+	b := newBench(t, Config{Allow: func(_ *http.Request, name string) error {
+		if name != "cam" {
+			return errors.New("not this one")
+		}
+		return nil
+	}}, 0)
+	host := strings.TrimSuffix(strings.TrimPrefix(b.url, "http://"), "/ingest/")
+	for _, tt := range []struct{ method, path, want string }{
+		{"POST", "cam", "HTTP/1.1 100 Continue"},
+		{"POST", "other", "HTTP/1.1 403 Forbidden"},
+		{"GET", "cam", "HTTP/1.1 405 Method Not Allowed"},
+		{"POST", "cam/" + strings.Repeat("x", 300), "HTTP/1.1 414 Request URI Too Long"},
+	} {
+		c, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "%s /ingest/%s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n", tt.method, tt.path)
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if strings.TrimSpace(line) != tt.want {
+			t.Errorf("%s %.20s: %q, %v; want %q", tt.method, tt.path, line, err, tt.want)
+		}
+		c.Close()
+	}
+}
+
+// TestErrorDoesNotWaitForTheBody sends a fault and then nothing more.
+func TestErrorDoesNotWaitForTheBody(t *testing.T) {
+	b := newBench(t, Config{Idle: time.Minute}, 0)
+	w, answer := b.open("cam")
+	defer w.Close()
+	if _, err := w.Write([]byte("this is not an mp4 file")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-answer:
+		if !strings.HasPrefix(got, "400 ") {
+			t.Errorf("answer = %q, want 400", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("no answer while the body is open")
+	}
+}
+
+func TestIdleBody(t *testing.T) {
+	b := newBench(t, Config{Idle: 200 * time.Millisecond}, 0)
+	w, answer := b.open("cam")
+	defer w.Close()
+	w.Write(fixture(t, "keyframe.mp4"))
+	if got := <-answer; !strings.HasPrefix(got, "408 fmp4: too few bytes") {
+		t.Errorf("answer = %q, want 408", got)
+	}
+	b.wait(t, "one second", b.whole)
+}
+
+func TestDeleteEndsTheBody(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	w, answer := b.open("cam")
+	defer w.Close()
+	w.Write(fixture(t, "keyframe.mp4"))
+	b.wait(t, "one second", b.whole)
+	b.mustDo("DELETE", "cam/chunk-1.m4s", nil) // a segmenter tidying up
+	b.mustDo("DELETE", "cam", nil)
+	if got := <-answer; got != "410 the broadcast was ended" {
+		t.Errorf("answer = %q", got)
+	}
+	if code, _ := b.do("DELETE", "cam", nil); code != 404 {
+		t.Errorf("second DELETE = %d, want 404", code)
+	}
+}
+
+func TestInputsAreBounded(t *testing.T) {
+	b := newBench(t, Config{MaxInputs: 1}, 0)
+	b.mustDo("POST", "a", fixture(t, "keyframe.mp4"))
+	if code, text := b.do("POST", "b", bytes.NewReader(fixture(t, "keyframe.mp4"))); code != 503 || !strings.Contains(text, "at most 1") {
+		t.Errorf("second input = %d %s, want 503", code, text)
+	}
+	b.mustDo("DELETE", "a", nil)
+	b.mustDo("POST", "b", fixture(t, "keyframe.mp4"))
+}
+
+func TestBucket(t *testing.T) {
+	now := time.Now()
+	k := newBucket(1000)
+	var waited time.Duration
+	for range 50 {
+		d := k.take(now, 100)
+		waited += d
+		now = now.Add(d)
+	}
+	// 5000 bytes at 1000 a second, the first second's worth in one go.
+	if waited != 4*time.Second {
+		t.Errorf("waited %v, want 4s", waited)
+	}
+}
+
+func TestKey(t *testing.T) {
+	for file, want := range map[string]string{
+		"":                           "",
+		"init.mp4":                   "",
+		"init-stream0.m4s":           "stream0",
+		"chunk-stream0-00001.m4s":    "stream0",
+		"seg-3.m4s":                  "",
+		"init-0.mp4":                 "0",
+		"chunk-0-00001.m4s":          "0",
+		"video.cmfv":                 "video",
+		"Streams(video).cmfv":        "Streams(video)",
+		"v1/init.mp4":                "v1/",
+		"v1/segment_000012.m4s":      "v1/",
+		"main-1700000000-000001.m4s": "main-1700000000",
+	} {
+		if got := key(file); got != want {
+			t.Errorf("key(%q) = %q, want %q", file, got, want)
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package fmp4
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/ingest"
+)
+
+var errConflict = errors.New("fmp4: no header for this segment")
+
+// An input is one run of a sender: a connection of the session, and a demuxer
+// for each of its renditions. It lives across requests, for as long as its
+// session waits for the next one.
+type input struct {
+	name string
+	conn *ingest.Conn
+
+	mu         sync.Mutex
+	renditions map[string]*rendition
+	active     int            // bodies being read
+	segmented  bool           // a request carried a segment alone
+	used       time.Time      // when active became 0
+	good       bool           // a body ended well
+	names      map[string]int // how many tracks of each kind are named
+}
+
+// A rendition is what one run of bodies brings: a stream with a demuxer of its
+// own.
+type rendition struct {
+	demux *cmaf.Demuxer
+	turn  chan struct{} // one slot: the body that holds it uses demux
+	evict func()        // makes the body that holds turn leave; nil: none does
+}
+
+// idleInput is how long an input that never had media is kept, for a header
+// that comes in a request of its own.
+const idleInput = time.Minute
+
+// key returns which rendition a path below /ingest/<name> belongs to: its name
+// without extension, without the words that segmenters put in front, and for a
+// segment without the number at the end.
+func key(file string) string {
+	dir, base := path.Split(file)
+	base = strings.TrimSuffix(base, path.Ext(base))
+	if rest, ok := strings.CutPrefix(base, "init"); ok {
+		return dir + strings.TrimLeft(rest, "-_.")
+	}
+	for _, word := range []string{"chunk", "segment", "seg"} {
+		if rest, ok := strings.CutPrefix(base, word); ok {
+			base = strings.TrimLeft(rest, "-_.")
+			break
+		}
+	}
+	stem := strings.TrimRight(base, "0123456789")
+	if trimmed := strings.TrimRight(stem, "-_."); stem == "" || len(trimmed) < len(stem) {
+		base = trimmed
+	}
+	return dir + base
+}
+
+// input finds or makes the input that a body belongs to. A header for the
+// whole input begins a new run. That run is not in the map before it shows that
+// it is good, so that rubbish does not shut out the input that sends.
+func (h *Handler) input(name, remote string, fresh bool) (*input, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for n, in := range h.inputs {
+		if in.dead(now) {
+			delete(h.inputs, n)
+		}
+	}
+	in := h.inputs[name]
+	if in == nil && len(h.inputs) >= h.cfg.MaxInputs {
+		return nil, fmt.Errorf("%w inputs: at most %d", ingest.ErrTooMany, h.cfg.MaxInputs)
+	}
+	if in == nil || fresh || in.conn.Err() != nil {
+		in = &input{
+			name: name, conn: h.cfg.Sessions.Connect(name, remote), used: now,
+			renditions: make(map[string]*rendition), names: make(map[string]int),
+		}
+		if !fresh { // the renditions of one input may all come at once
+			h.inputs[name] = in
+		}
+	}
+	in.enter()
+	return in, nil
+}
+
+// adopt makes in the one that later segments of its name belong to.
+func (h *Handler) adopt(in *input) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.inputs[in.name] = in
+}
+
+// forget drops an input that came to nothing.
+func (h *Handler) forget(in *input) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.inputs[in.name] == in {
+		delete(h.inputs, in.name)
+	}
+}
+
+func (in *input) dead(now time.Time) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.active > 0 {
+		return false
+	}
+	return in.conn.Err() != nil || (!in.conn.Joined() && now.Sub(in.used) > idleInput)
+}
+
+func (in *input) enter() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.active++
+}
+
+// leave ends a body. The last one lets the session wait for what comes next,
+// and reports whether nothing came of the input.
+func (in *input) leave(good bool) (hopeless bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.good = in.good || good
+	if in.active--; in.active > 0 {
+		return false
+	}
+	in.used = time.Now()
+	var extra time.Duration
+	if in.segmented {
+		extra = min(in.conn.Media(), maxSegment)
+	}
+	in.conn.Pause(extra)
+	return !in.good && !in.conn.Joined()
+}
+
+// maxSegment bounds the wait for a segment on top of the grace.
+const maxSegment = 20 * time.Second
+
+// rendition finds or makes the rendition of a body that begins with a header,
+// or not. A segment whose path says nothing known belongs to the only
+// rendition there is.
+func (in *input) rendition(k string, header bool, cfg cmaf.DemuxerConfig) (*rendition, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !header {
+		in.segmented = true
+	}
+	if rd := in.renditions[k]; rd != nil {
+		return rd, nil
+	}
+	if !header {
+		if len(in.renditions) == 1 {
+			for _, rd := range in.renditions {
+				return rd, nil
+			}
+		}
+		if len(in.renditions) > 1 {
+			return nil, fmt.Errorf("%w: nothing came for rendition %q before; name the header like the segments, or use a folder for each rendition", errConflict, k)
+		}
+	}
+	if len(in.renditions) >= maxRenditions {
+		return nil, fmt.Errorf("%w renditions: at most %d", ingest.ErrTooMany, maxRenditions)
+	}
+	cfg.Name = in.namer()
+	rd := &rendition{demux: cmaf.NewDemuxer(in.conn, cfg), turn: make(chan struct{}, 1)}
+	in.renditions[k] = rd
+	return rd, nil
+}
+
+// namer returns a function that names one rendition's tracks: video, video2 and
+// so on over all renditions, and the same again for a header that comes again.
+func (in *input) namer() func(cmaf.Header, int) string {
+	known := make(map[string]string)
+	return func(h cmaf.Header, n int) string {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		kind := string(h.Kind)
+		id := fmt.Sprintf("%s%d", kind, n)
+		if known[id] == "" {
+			in.names[kind]++
+			known[id] = kind
+			if i := in.names[kind]; i > 1 {
+				known[id] = fmt.Sprintf("%s%d", kind, i)
+			}
+		}
+		return known[id]
+	}
+}
