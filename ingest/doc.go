@@ -38,8 +38,10 @@ var (
 	// ErrEnded reports that the session was ended, by request or because the
 	// server stops.
 	ErrEnded = errors.New("ingest: the broadcast was ended")
-	// ErrTooMany reports that a bound on sessions or tracks is reached.
+	// ErrTooMany reports that the server has no room for another session.
 	ErrTooMany = errors.New("ingest: too many")
+	// ErrTooManyTracks reports that an input has more tracks than are taken.
+	ErrTooManyTracks = errors.New("ingest: too many tracks")
 	// ErrLost is the reason of a broadcast whose input did not return in time.
 	ErrLost = errors.New("ingest: the input did not return within the grace")
 )

@@ -24,7 +24,7 @@ type Config struct {
 	Grace time.Duration
 	// MaxSessions bounds the broadcasts at a time. Zero means 256.
 	MaxSessions int
-	// MaxTracks bounds the tracks of one broadcast. Zero means 64.
+	// MaxTracks bounds the tracks of one broadcast. Zero means 32.
 	MaxTracks int
 	Log       *slog.Logger          // nil discards
 	Metrics   prometheus.Registerer // nil registers none
@@ -34,7 +34,7 @@ type Config struct {
 func (c Config) checked() (Config, error) {
 	c.Grace = max(0, cmp.Or(c.Grace, 5*time.Second))
 	c.MaxSessions = cmp.Or(c.MaxSessions, 256)
-	c.MaxTracks = cmp.Or(c.MaxTracks, 64)
+	c.MaxTracks = cmp.Or(c.MaxTracks, 32)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

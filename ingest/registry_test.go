@@ -240,8 +240,8 @@ func TestBounds(t *testing.T) {
 		a := r.Connect("a", "")
 		addTrack(t, a, "1", "h")
 		addTrack(t, a, "2", "h")
-		if _, err := a.AddTrack("3", header("h")); !errors.Is(err, ErrTooMany) {
-			t.Errorf("third track: %v, want ErrTooMany", err)
+		if _, err := a.AddTrack("3", header("h")); !errors.Is(err, ErrTooManyTracks) {
+			t.Errorf("third track: %v, want ErrTooManyTracks", err)
 		}
 		addTrack(t, r.Connect("b", ""), "1", "h")
 		if _, err := r.Connect("c", "").AddTrack("1", header("h")); !errors.Is(err, ErrTooMany) {

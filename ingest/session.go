@@ -88,7 +88,7 @@ func (s *session) addTrack(f *trackSink, name string, h cmaf.Header) error {
 		}
 	}
 	if len(s.tracks) >= s.r.cfg.MaxTracks {
-		return fmt.Errorf("%w tracks: at most %d", ErrTooMany, s.r.cfg.MaxTracks)
+		return fmt.Errorf("%w: at most %d", ErrTooManyTracks, s.r.cfg.MaxTracks)
 	}
 	sink, err := s.b.AddTrack(name, h)
 	if err != nil {

@@ -182,6 +182,8 @@ func answer(err error) (status int, text string) {
 		return http.StatusNoContent, ""
 	case isBox:
 		return http.StatusBadRequest, box.Error()
+	case errors.Is(err, ingest.ErrTooManyTracks):
+		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, errIdle):
 		return http.StatusRequestTimeout, err.Error()
 	case errors.Is(err, errGone):

@@ -375,7 +375,7 @@ func TestSegmentAfterALostConnection(t *testing.T) {
 	w.Write(header)
 	w.Write(fragments[0])
 	w.Write(fragments[1][:len(fragments[1])/2])
-	b.wait(t, "the first picture", func() bool { return len(b.all) > 0 && b.all[0].tracks["video"].chunks > 0 })
+	b.wait(t, "the first picture", func() bool { return len(b.all) > 0 && b.all[0].tracks["video"] != nil && b.all[0].tracks["video"].chunks > 0 })
 	for _, f := range fragments[1:] {
 		b.mustDo("POST", "cam/main.cmfv", f)
 	}
