@@ -21,6 +21,9 @@ func (m SubscribeOK) Append(b []byte) []byte {
 // ParseSubscribeOK parses one whole message body.
 func ParseSubscribeOK(body []byte) (SubscribeOK, error) {
 	c := cursor{b: body, in: "SUBSCRIBE_OK"}
-	m := SubscribeOK{TrackAlias: c.varint("track alias"), Params: c.params(subscribeOKParams), Properties: c.properties()}
+	// @moq/net 0.1, with which @moq/publish 0.2 publishes, still writes the
+	// GROUP_ORDER of draft-15 here. It is taken and left out of account.
+	m := SubscribeOK{TrackAlias: c.varint("track alias"), Params: c.params(subscribeOKParams | 1<<paramGroupOrder), Properties: c.properties()}
+	m.Params.GroupOrder = GroupOrderUnset
 	return checked(m, &c)
 }
