@@ -192,6 +192,32 @@ func (s *PeerStream) Expect(parts ...any) {
 	s.buf = s.buf[len(want):]
 }
 
+// ReadAll reads to the end of the stream. The error is nil after FIN.
+func (s *PeerStream) ReadAll() ([]byte, error) {
+	for {
+		if err := s.more(); err != nil {
+			b := s.buf
+			s.buf = nil
+			if err == io.EOF {
+				err = nil
+			}
+			return b, err
+		}
+	}
+}
+
+// Pending reports whether something can be read without waiting.
+func (s *PeerStream) Pending() bool {
+	if len(s.buf) > 0 {
+		return true
+	}
+	s.recv.SetReadDeadline(time.Unix(1, 0))
+	buf := make([]byte, 4<<10)
+	n, err := s.recv.Read(buf)
+	s.buf = append(s.buf, buf[:n]...)
+	return n > 0 || err != nil && err != errDeadline
+}
+
 // Message reads one message and returns its type and body.
 func (s *PeerStream) Message() (wire.MessageType, []byte) {
 	s.t.Helper()
