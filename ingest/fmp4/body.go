@@ -57,7 +57,14 @@ func (b *body) read() error {
 	if len(head) == 0 {
 		return ignoreEOF(err) // a request that only tries the connection
 	}
-	header := begins(head)
+	header, known := begins(head)
+	if !known {
+		// It must not get as far as making the one that sends leave.
+		if _, err := cmaf.NewDemuxer(nil, cmaf.DemuxerConfig{}).Write(head); err != nil {
+			return err
+		}
+		return &cmaf.BoxError{Box: "header", Reason: "the body does not begin with a box of a fragmented MP4 stream"}
+	}
 	if b.in, err = b.h.input(b.name, b.r.RemoteAddr, header && b.file == ""); err != nil {
 		return err
 	}
@@ -89,14 +96,19 @@ func (b *body) feed(in *bufio.Reader, header bool) error {
 	return err
 }
 
-// begins reports whether a body that starts with head has a header: a moov, or
-// the ftyp before it.
-func begins(head []byte) bool {
+// begins reports whether a body that starts with head has a header, a moov or
+// the ftyp before it, and whether it can be a stream at all.
+func begins(head []byte) (header, known bool) {
 	if len(head) < 8 {
-		return false
+		return false, true // the demuxer says what is missing
 	}
-	t := string(head[4:8])
-	return t == "ftyp" || t == "moov"
+	switch string(head[4:8]) {
+	case "ftyp", "moov":
+		return true, true
+	case "styp", "moof", "sidx", "ssix", "prft", "emsg", "free", "skip", "uuid", "mdat", "mfra", "pdin":
+		return false, true
+	}
+	return false, false
 }
 
 // patience is how long a body lets the one before it end by itself. Beyond
