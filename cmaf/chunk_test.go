@@ -312,6 +312,32 @@ func TestCutter(t *testing.T) {
 	}
 }
 
+// However short samples say they are, a chunk stays bounded.
+func TestCutterBounds(t *testing.T) {
+	for _, tt := range []struct {
+		name                 string
+		size, samples, chunk int
+	}{
+		{"samples of 0 ticks", 1, 2*maxChunkSamples + 1, maxChunkSamples},
+		{"large samples", maxChunkBytes / 2, 5, 2},
+	} {
+		sink := &captureTrack{b: &capture{}}
+		c := NewCutter(sink, Header{Kind: KindAudio, Timescale: 1000}, ChunkPolicy{time.Hour})
+		data := make([]byte, tt.size)
+		for range tt.samples {
+			if err := c.WriteSample(0, Sample{Size: uint32(tt.size)}, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(sink.chunks); n != 3 || len(sink.chunks[0].Samples) != tt.chunk {
+			t.Errorf("%s: %d chunks, the first of %d samples; want 3 and %d", tt.name, n, len(sink.chunks[0].Samples), tt.chunk)
+		}
+	}
+}
+
 // A chunk that was handed on never changes, however many follow.
 func TestCutterNeverRewrites(t *testing.T) {
 	for _, target := range []time.Duration{0, 30 * time.Millisecond} {

@@ -8,6 +8,7 @@ import (
 const (
 	maxChunkTarget  = 10 * time.Second
 	maxChunkSamples = 4096
+	maxChunkBytes   = 8 << 20 // beyond it no further sample is added
 	maxFirstAlloc   = 1 << 20 // what a size alone may make us allocate
 	sampleBlock     = 64
 )
@@ -22,12 +23,12 @@ type ChunkPolicy struct {
 
 // A Cutter cuts one track's samples into chunks for a Sink. A chunk starts at
 // every random access point of a video track and wherever decode times are
-// not continuous. One goroutine owns it; it does not close the Sink.
+// not continuous. Video samples whose flags are 0, which says nothing, get
+// flags from their bytes. One goroutine owns it; it does not close the Sink.
 type Cutter struct {
-	sink    Sink
-	target  int64 // ticks; 0: one sample per chunk
-	allSync bool
-	video   bool
+	sink   Sink
+	h      Header
+	target int64 // ticks; 0: one sample per chunk
 
 	cur      Chunk
 	dur      int64    // of cur's whole samples
@@ -39,7 +40,7 @@ type Cutter struct {
 // NewCutter returns a Cutter that writes to sink. h is the track's header.
 func NewCutter(sink Sink, h Header, p ChunkPolicy) *Cutter {
 	target := FromDuration(min(max(p.Target, 0), maxChunkTarget), h.Timescale)
-	return &Cutter{sink: sink, target: target.Ticks, video: h.Kind == KindVideo, allSync: h.Kind == KindAudio}
+	return &Cutter{sink: sink, h: h, target: target.Ticks}
 }
 
 // WriteSample adds the next sample in decode order. dts is its decode time in
@@ -77,14 +78,15 @@ func (c *Cutter) write(p []byte) { c.cur.Data = append(c.cur.Data, p...) }
 // startChunk begins a chunk if s has to start one.
 func (c *Cutter) startChunk(dts int64, s Sample) error {
 	n := len(c.cur.Samples)
-	if n > 0 && (dts != c.cur.DecodeTime+c.dur || c.video && s.Sync() || n == maxChunkSamples) {
+	full := n == maxChunkSamples || len(c.cur.Data) >= maxChunkBytes
+	if n > 0 && (full || dts != c.cur.DecodeTime+c.dur || c.h.Kind == KindVideo && s.Sync()) {
 		if err := c.Flush(); err != nil {
 			return err
 		}
 		n = 0
 	}
 	if n == 0 {
-		c.cur = Chunk{DecodeTime: dts, RAP: c.allSync || s.Sync()}
+		c.cur = Chunk{DecodeTime: dts, RAP: c.h.Kind == KindAudio || s.Sync()}
 		c.dur = 0
 	}
 	c.pushSample(s)
@@ -123,6 +125,11 @@ func (c *Cutter) reserve(n int) {
 // endSample completes the sample that began last, and the chunk if it is full.
 func (c *Cutter) endSample(s Sample) error {
 	c.open = false
+	if n := len(c.cur.Samples); s.Flags == 0 && c.h.Kind == KindVideo {
+		last := &c.cur.Samples[n-1]
+		last.Flags = c.h.sampleFlags(0, c.cur.Data[len(c.cur.Data)-int(s.Size):])
+		c.cur.RAP = c.cur.Samples[0].Sync()
+	}
 	c.dur += int64(s.Duration)
 	if c.dur >= c.target {
 		return c.Flush()

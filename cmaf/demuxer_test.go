@@ -119,6 +119,6 @@ func TestDemuxerHeaders(t *testing.T) {
 
 // brief returns what of h is meant to be compared.
 func brief(h Header) Header {
-	h.Init, h.trackID, h.defaults, h.shift = nil, 0, sampleDefaults{}, 0
+	h.Init, h.nalLength, h.trackID, h.defaults, h.shift = nil, 0, 0, sampleDefaults{}, 0
 	return h
 }

@@ -37,7 +37,7 @@ func parseAvcC(entry fourCC, b *box, h *Header) error {
 	if err != nil {
 		return b.fail("%v", err)
 	}
-	h.Codec, h.FrameRate = v.Codec, v.FrameRate
+	h.Codec, h.FrameRate, h.nalLength = v.Codec, v.FrameRate, v.NALLength
 	if v.Width > 0 {
 		h.Width, h.Height = v.Width, v.Height
 	}

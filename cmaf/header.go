@@ -1,5 +1,7 @@
 package cmaf
 
+import "github.com/broadcastd/broadcastd/cmaf/codec"
+
 // A Kind says what a track carries.
 type Kind string
 
@@ -31,6 +33,10 @@ type Header struct {
 	Bitrate  int    // bits per second: the most that the input states; 0: unknown
 	Language string // ISO 639-2/T; empty: undetermined
 
+	// nalLength is how many bytes hold a NAL unit's length, to tell a key frame
+	// from its bytes where its flags say nothing. 0: not such a codec.
+	nalLength int
+
 	// What a foreign header leaves to its readers, applied by ParseChunks.
 	// Zero in the Headers of tracks that this package wrote.
 	trackID  uint32
@@ -53,4 +59,17 @@ func (h Header) MIMEType() string {
 type sampleDefaults struct {
 	entry                 uint32 // sample description index, counted from 1
 	duration, size, flags uint32
+}
+
+// sampleFlags returns the flags of a sample: those that it has, or where they
+// are 0, which says nothing and would read as a random access point, those
+// that its bytes give.
+func (h Header) sampleFlags(flags uint32, data []byte) uint32 {
+	switch {
+	case flags != 0 || h.nalLength == 0:
+		return flags
+	case codec.AVCKeyFrame(data, h.nalLength):
+		return FlagsSync
+	}
+	return FlagsNonSync
 }

@@ -39,7 +39,7 @@ func (h Header) ParseChunks(b []byte) ([]Chunk, error) {
 				}
 				continue
 			}
-			if chunks, err = f.cut(chunks, &c, b, h.Kind == KindAudio); err != nil {
+			if chunks, err = f.cut(chunks, &c, b, h); err != nil {
 				return chunks, err
 			}
 			pending = false
@@ -61,7 +61,7 @@ func (f *fragment) incomplete() error {
 
 // cut appends the fragment's chunks, whose bytes are in mdat. in is the whole
 // input. A chunk ends where decode times are not continuous.
-func (f *fragment) cut(chunks []Chunk, mdat *box, in []byte, allSync bool) ([]Chunk, error) {
+func (f *fragment) cut(chunks []Chunk, mdat *box, in []byte, h Header) ([]Chunk, error) {
 	from, to := mdat.bodyOff(), mdat.off+mdat.size
 	samples := make([]Sample, 0, len(f.samples))
 	for i := 0; i < len(f.samples); {
@@ -73,6 +73,7 @@ func (f *fragment) cut(chunks []Chunk, mdat *box, in []byte, allSync bool) ([]Ch
 				return chunks, f.fail(s, "sample %d has bytes %d to %d, the mdat has %d to %d", i+1, s.off, end, from, to)
 			}
 			together = together && s.off == first.off+int64(size)
+			s.Flags = h.sampleFlags(s.Flags, in[s.off:s.off+int64(s.Size)])
 			samples = append(samples, s.Sample)
 			dts += int64(s.Duration)
 			size += int(s.Size)
@@ -80,7 +81,7 @@ func (f *fragment) cut(chunks []Chunk, mdat *box, in []byte, allSync bool) ([]Ch
 		c := Chunk{
 			DecodeTime: first.dts,
 			Samples:    samples[begin:len(samples):len(samples)],
-			RAP:        allSync || first.Sync(),
+			RAP:        h.Kind == KindAudio || first.Sync(),
 		}
 		if end := first.off + int64(size); together {
 			c.Data = in[first.off:end:end]

@@ -19,8 +19,8 @@ func AVC(entry string, record []byte) (Video, error) {
 	if p[0] != 1 {
 		return Video{}, fmt.Errorf("configuration version %d is not 1", p[0])
 	}
-	v := Video{Codec: avcCodec(entry, p[1:4])}
-	if p[4]&3 == 2 {
+	v := Video{Codec: avcCodec(entry, p[1:4]), NALLength: int(p[4]&3) + 1}
+	if v.NALLength == 3 {
 		return Video{}, errors.New("NAL unit lengths of 3 bytes are not allowed")
 	}
 	count := int(p[5] & 31)
@@ -35,7 +35,7 @@ func AVC(entry string, record []byte) (Video, error) {
 			if err != nil {
 				return Video{}, err
 			}
-			v = Video{Codec: avcCodec(entry, p[3:6]), Width: s.width, Height: s.height, FrameRate: s.frameRate}
+			v.Codec, v.Width, v.Height, v.FrameRate = avcCodec(entry, p[3:6]), s.width, s.height, s.frameRate
 		}
 		p = p[2+n:]
 	}
@@ -48,6 +48,27 @@ func AVC(entry string, record []byte) (Video, error) {
 // avcCodec returns the codecs parameter of RFC 6381 section 3.3: profile,
 // constraint flags and level in hexadecimal.
 func avcCodec(entry string, p []byte) string { return fmt.Sprintf("%s.%x", entry, p) }
+
+// AVCKeyFrame reports whether a sample is an IDR picture: whether the first of
+// its NAL units that is a slice is one of an IDR (ISO/IEC 14496-10 table 7-1).
+func AVCKeyFrame(sample []byte, nalLength int) bool {
+	for len(sample) > nalLength {
+		size := 0
+		for _, c := range sample[:nalLength] {
+			size = size<<8 | int(c)
+		}
+		sample = sample[nalLength:]
+		if size == 0 {
+			continue
+		}
+		switch typ := sample[0] & 31; typ {
+		case 1, 2, 5:
+			return typ == 5
+		}
+		sample = sample[min(size, len(sample)):]
+	}
+	return false
+}
 
 type avcSPS struct {
 	width, height int

@@ -11,6 +11,7 @@ type Video struct {
 	Codec         string  // RFC 6381, such as "avc1.64001f"
 	Width, Height int     // pixels after cropping; 0: not said
 	FrameRate     float64 // pictures per second; 0: not said
+	NALLength     int     // bytes of the length ahead of each NAL unit in a sample
 }
 
 // An Audio is what an audio track's configuration says.

@@ -25,14 +25,14 @@ var records = []struct {
 	name, hex string
 	want      Video
 }{
-	{"yuv420p", "0164000bffe100196764000bacd942847e5c0440000003004000000c83c50a658001000668ebe3cb22c0fdf8f800", Video{"avc1.64000b", 160, 120, 25}},
-	{"profile baseline", "0142c01fffe100176742c01fd9005005bb011000003e90000ea600f183248001000568cb83cb20", Video{"avc1.42c01f", 1280, 720, 30000. / 1001}},
-	{"cropped from 1088 lines", "0164002affe1001b6764002aacd940780227e5c044000003000400000301e03c60c65801000668ebe3cb22c0fdf8f800", Video{"avc1.64002a", 1920, 1080, 60}},
-	{"interlaced", "01640028ffe1001a67640028acd94078044fde0220000003002000000643e2c5b2c001000668fba3cb22c0fdf8f800", Video{"avc1.640028", 1920, 1080, 25}},
-	{"yuv422p10le", "017a001fffe1001b677a001fb6cd940a02ff89c044000003000400000301903c60c65801000668ebe3cb22c0fefafa00", Video{"avc1.7a001f", 640, 360, 50}},
-	{"yuv444p cqm=jvt", "01f4000dffe1001967f4000d919b282a33c7c5e022000007d2000177001e28532c01000868ebe3c44c000440fff8f800", Video{"avc1.f4000d", 322, 182, 24000. / 1001}},
-	{"gray", "0164000affe100196764000af3650b13b016c8000003000800000300f078912cb001000668ebe3cb22c0fcf8f800", Video{"avc1.64000a", 176, 144, 15}},
-	{"nal-hrd, colours, sar, overscan, chromaloc", "0164001effe100296764001eacd940a02ff970eb5010202b70000003001000000303c602001e840007a13930c01e2c5b2c01000568ebecb22cfdf8f800", Video{"avc1.64001e", 640, 360, 30}},
+	{"yuv420p", "0164000bffe100196764000bacd942847e5c0440000003004000000c83c50a658001000668ebe3cb22c0fdf8f800", Video{"avc1.64000b", 160, 120, 25, 4}},
+	{"profile baseline", "0142c01fffe100176742c01fd9005005bb011000003e90000ea600f183248001000568cb83cb20", Video{"avc1.42c01f", 1280, 720, 30000. / 1001, 4}},
+	{"cropped from 1088 lines", "0164002affe1001b6764002aacd940780227e5c044000003000400000301e03c60c65801000668ebe3cb22c0fdf8f800", Video{"avc1.64002a", 1920, 1080, 60, 4}},
+	{"interlaced", "01640028ffe1001a67640028acd94078044fde0220000003002000000643e2c5b2c001000668fba3cb22c0fdf8f800", Video{"avc1.640028", 1920, 1080, 25, 4}},
+	{"yuv422p10le", "017a001fffe1001b677a001fb6cd940a02ff89c044000003000400000301903c60c65801000668ebe3cb22c0fefafa00", Video{"avc1.7a001f", 640, 360, 50, 4}},
+	{"yuv444p cqm=jvt", "01f4000dffe1001967f4000d919b282a33c7c5e022000007d2000177001e28532c01000868ebe3c44c000440fff8f800", Video{"avc1.f4000d", 322, 182, 24000. / 1001, 4}},
+	{"gray", "0164000affe100196764000af3650b13b016c8000003000800000300f078912cb001000668ebe3cb22c0fcf8f800", Video{"avc1.64000a", 176, 144, 15, 4}},
+	{"nal-hrd, colours, sar, overscan, chromaloc", "0164001effe100296764001eacd940a02ff970eb5010202b70000003001000000303c602001e840007a13930c01e2c5b2c01000568ebecb22cfdf8f800", Video{"avc1.64001e", 640, 360, 30, 4}},
 }
 
 func TestAVC(t *testing.T) {
@@ -41,7 +41,7 @@ func TestAVC(t *testing.T) {
 			b := unhex(t, tt.hex)
 			got, err := AVC("avc1", b)
 			if err != nil || got.Codec != tt.want.Codec || got.Width != tt.want.Width || got.Height != tt.want.Height ||
-				math.Abs(got.FrameRate-tt.want.FrameRate) > 1e-9 {
+				math.Abs(got.FrameRate-tt.want.FrameRate) > 1e-9 || got.NALLength != tt.want.NALLength {
 				t.Errorf("AVC = %+v, %v; want %+v", got, err, tt.want)
 			}
 			n := binary.BigEndian.Uint16(b[6:])
@@ -75,6 +75,28 @@ func TestAVCRefuses(t *testing.T) {
 	}
 	if v, err := AVC("avc3", unhex(t, "0164000bffe0")); err != nil || v.Codec != "avc3.64000b" {
 		t.Errorf("avc3 without SPS: %+v, %v", v, err)
+	}
+}
+
+func TestAVCKeyFrame(t *testing.T) {
+	for _, tt := range []struct {
+		name, hex string
+		length    int
+		want      bool
+	}{
+		{"delimiter, SEI, IDR", "0000000209f0 00000002 06ff 00000003 65ffff", 4, true},
+		{"not IDR", "00000002 419a", 4, false},
+		{"data partition A", "00000002 429a", 4, false},
+		{"parameter sets alone", "00000002 6764 00000002 68eb", 4, false},
+		{"lengths of 2 bytes", "0002 09f0 0002 65ff", 2, true},
+		{"empty NAL units", "00000000 00000000 00000001 65", 4, true},
+		{"a length over the end", "ffffffff 06 65", 4, false},
+		{"nothing", "", 4, false},
+		{"half a length", "0000", 4, false},
+	} {
+		if got := AVCKeyFrame(unhex(t, strings.ReplaceAll(tt.hex, " ", "")), tt.length); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
 	}
 }
 
@@ -140,6 +162,9 @@ func FuzzConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if v, err := AVC("avc1", in); err == nil && (v.Width <= 0 || v.Height <= 0 || v.FrameRate < 0 || len(v.Codec) != 11) {
 			t.Fatalf("%x: %+v", in, v)
+		}
+		for length := 1; length <= 4; length++ {
+			AVCKeyFrame(in, length)
 		}
 		if a, err := ESDS(in); err == nil && (a.SampleRate <= 0 || a.Channels < 0 || a.Bitrate < 0) {
 			t.Fatalf("%x: %+v", in, a)
