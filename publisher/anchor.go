@@ -23,8 +23,7 @@ const (
 // An anchor follows the UTC of media time 0. It is a step function: media and
 // wall times come in, and nothing else moves it.
 type anchor struct {
-	stated *statedAnchor // from the input; then arrivals do not count
-
+	stated  bool // by the input; then arrivals do not count
 	set     bool
 	rem     time.Duration // UTC less media time
 	at      time.Duration // media time at which rem was set last
@@ -35,22 +34,16 @@ type anchor struct {
 	toldAt  time.Duration
 }
 
-type statedAnchor struct {
-	media cmaf.Time // as the input counts it
-	wall  time.Time
-}
-
 // restart forgets the anchor, because media time has a new offset.
-func (a *anchor) restart(now time.Time) { *a = anchor{stated: a.stated, started: now} }
+func (a *anchor) restart(now time.Time) { *a = anchor{started: now} }
 
 // state takes a wall time that the input vouches for.
 func (a *anchor) state(media cmaf.Time, wall time.Time) {
-	if a.stated == nil {
-		a.stated = &statedAnchor{}
-	}
 	at := media.Duration()
 	rem := time.Duration(wall.UnixNano()) - at
-	if !a.set {
+	first := !a.stated
+	a.stated = true
+	if !a.set || first && !a.told {
 		a.set, a.rem, a.at = true, rem, at
 		return
 	}
@@ -59,7 +52,7 @@ func (a *anchor) state(media cmaf.Time, wall time.Time) {
 
 // arrival takes the arrival of a sample, captured at or before now.
 func (a *anchor) arrival(media cmaf.Time, now time.Time) {
-	if a.stated != nil {
+	if a.stated {
 		return
 	}
 	at := media.Duration()

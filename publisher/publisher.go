@@ -139,6 +139,7 @@ type Publisher struct {
 	closed  bool
 	reason  error
 	scratch []byte
+	schemes map[string]bool // of events that were left out
 
 	names  sync.RWMutex // guards byName, so that Track does not wait for mu
 	byName map[string]*track.Track
@@ -157,7 +158,7 @@ func New(ns track.Namespace, cfg Config) (*Publisher, error) {
 		ns: ns, cfg: cfg, log: cfg.Log.With("namespace", ns.String()),
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 		group:  newGrouper(cfg.GroupDuration, cfg.UTCLocked, cfg.NextGroup),
-		byName: make(map[string]*track.Track),
+		byName: make(map[string]*track.Track), schemes: make(map[string]bool),
 	}
 	p.catalog.track = p.newTrack(catalog.TrackName, priorityCatalog)
 	// Milliseconds since 1970 lie above what any earlier run used that did not
@@ -350,10 +351,16 @@ func (p *Publisher) addTrack(now time.Time, name string, h cmaf.Header) (cmaf.Si
 	return t.sink, nil
 }
 
-// Event refuses timed events: there is no track for them yet. The error wraps
-// errors.ErrUnsupported, and the broadcast goes on.
+// Event takes a timed event, for which there is no track yet: it is left out,
+// and the log says so once for each scheme.
 func (p *Publisher) Event(e cmaf.Event) error {
-	return fmt.Errorf("publisher: event of scheme %q: %w", e.Scheme, errors.ErrUnsupported)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.schemes) < maxTracks && !p.schemes[e.Scheme] {
+		p.schemes[e.Scheme] = true
+		p.log.Warn("events of this scheme are not published", "scheme", e.Scheme)
+	}
+	return nil
 }
 
 // Discontinuity ends the groups of all tracks; what follows starts a new one.

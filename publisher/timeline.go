@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -16,6 +17,9 @@ const (
 	// UTC already. They are then kept, so that redundant inputs that are locked
 	// to UTC agree on every time.
 	utcWindow = 10 * time.Second
+	// echoWindow is how long after a new offset another Discontinuity, at times
+	// which that offset fits, is the same jump seen on another track.
+	echoWindow = 2 * time.Second
 	// reconnectMargin is added where a connection returns so soon that only
 	// what was sent before decides its offset: its other tracks may start that
 	// much earlier than the first.
@@ -47,8 +51,9 @@ type TimelineConfig struct {
 //
 // A new connection shows as a Discontinuity, which inputs call, as AddTrack for
 // a name whose Sink is still open, or as a jump of decode times: backwards, or
-// more than 10 s ahead of where the track's last chunk ended. Each is passed on
-// as one Discontinuity. The other tracks follow when their own times jump.
+// more than 10 s ahead of where the track's last chunk ended. It is passed on as
+// one Discontinuity, with the first chunk after it; the other tracks follow the
+// first. Times that go on where they were keep the offset that they had.
 //
 // The anchor follows the wall times that the input states with Anchor or, when
 // it states none, the earliest arrival; it is slewed, never stepped.
@@ -61,12 +66,22 @@ type Timeline struct {
 
 	tracks map[string]*timelineTrack
 	high   cmaf.Time // the end of the latest media sent
-	epoch  uint64    // counts offsets; 0: none fixed yet
-	offset int64     // of epoch, seconds
-	// pending: the next chunk fixes a new offset, and who reads out knows.
-	pending bool
+	// A run is what lies between two jumps. All tracks of a run have one offset,
+	// so that they stay in sync; a track whose times have not jumped yet is
+	// still in the run before, at the offset that it had.
+	run     uint64 // counts runs; 0: none yet
+	offset  int64  // of the run, seconds
+	fixed   time.Time
+	pending string // not empty: why the next chunk begins a run
 	conn    uint64 // counts connections
 	anchor  anchor
+	early   *earlyAnchor // waits for an offset
+}
+
+// An earlyAnchor is an anchor at a media time as the input counts it.
+type earlyAnchor struct {
+	media cmaf.Time
+	wall  time.Time
 }
 
 // timelineTrack is what a Timeline knows about one name. It outlives
@@ -75,7 +90,7 @@ type timelineTrack struct {
 	scale   uint32
 	sink    *timelineSink // nil: closed
 	conn    uint64        // that added it last
-	epoch   uint64        // whose offset it uses; 0: none yet on this connection
+	run     uint64        // that it is in; 0: none yet on this connection
 	offset  int64         // seconds
 	lastDTS int64         // of the last chunk, as the input said
 	lastEnd int64
@@ -121,7 +136,7 @@ func (t *Timeline) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
 		t.tracks[name] = tr
 	}
 	if tr.scale != h.Timescale {
-		tr.epoch = 0
+		tr.run = 0
 	}
 	tr.scale, tr.conn = h.Timescale, t.conn
 	tr.sink = &timelineSink{t: t, tr: tr, name: name, out: sink}
@@ -137,27 +152,21 @@ func (t *Timeline) Event(e cmaf.Event) error {
 // Discontinuity says that the next chunks belong to a new connection, or that
 // the input's times jump.
 func (t *Timeline) Discontinuity(reason string) {
-	if t.epoch == 0 || t.pending {
+	if t.run == 0 {
 		return // nothing was sent that a jump could be against
 	}
-	t.restart()
-	t.out.Discontinuity(reason)
-}
-
-// restart makes the next chunk fix a new offset.
-func (t *Timeline) restart() {
-	t.pending = true
+	t.pending = cmp.Or(reason, "discontinuity")
 	t.conn++
 	for _, tr := range t.tracks {
-		tr.epoch = 0
+		tr.run = 0
 	}
 }
 
 // Anchor says that the input's clock showed wall at media, a decode time as
 // the input counts it.
 func (t *Timeline) Anchor(media cmaf.Time, wall time.Time) {
-	if t.epoch == 0 || t.pending {
-		t.anchor.stated = &statedAnchor{media, wall}
+	if t.run == 0 || t.pending != "" {
+		t.early = &earlyAnchor{media, wall}
 		return
 	}
 	out := media.Add(cmaf.Time{Ticks: t.offset, Scale: 1})
@@ -190,10 +199,14 @@ func (s *timelineSink) WriteChunk(c cmaf.Chunk) error {
 	if tr.sink != s {
 		return fmt.Errorf("publisher: track %q: %w", s.name, ErrReplaced)
 	}
-	if reason := tr.jump(c); reason != "" {
-		if !t.follow(tr, c) {
-			t.fix(tr, c, fmt.Sprintf("track %s: %s", s.name, reason))
+	if reason := t.jump(tr, c); reason != "" {
+		reason = fmt.Sprintf("track %s: %s", s.name, reason)
+		if !t.join(tr, c, reason) {
+			t.begin(tr, c, reason)
 		}
+	}
+	if tr.run == t.run {
+		tr.offset = t.offset
 	}
 	tr.lastDTS, tr.lastEnd = c.DecodeTime, c.End()
 	arrived := t.now()
@@ -205,7 +218,7 @@ func (s *timelineSink) WriteChunk(c cmaf.Chunk) error {
 	}
 	// The last sample of the chunk cannot have been captured after the chunk
 	// came, which bounds UTC from above.
-	if n := len(c.Samples); n > 0 && tr.epoch == t.epoch {
+	if n := len(c.Samples); n > 0 && tr.run == t.run {
 		last := cmaf.Time{Ticks: end.Ticks - int64(c.Samples[n-1].Duration), Scale: tr.scale}
 		t.anchor.arrival(last, arrived)
 		t.tell(last)
@@ -222,51 +235,77 @@ func (s *timelineSink) Close() error {
 	return s.out.Close()
 }
 
-// jump says why c does not continue the track's times, "" if it does.
-func (tr *timelineTrack) jump(c cmaf.Chunk) string {
+// jump says why c does not continue the track's times, "" if it does. A track
+// that has much less to say than others may leave holes.
+func (t *Timeline) jump(tr *timelineTrack, c cmaf.Chunk) string {
 	switch hole := (cmaf.Time{Ticks: c.DecodeTime - tr.lastEnd, Scale: tr.scale}); {
-	case tr.epoch == 0:
+	case tr.run == 0:
 		return "new connection"
 	case c.DecodeTime < tr.lastDTS:
 		return fmt.Sprintf("decode time goes back by %v",
 			cmaf.Time{Ticks: tr.lastDTS - c.DecodeTime, Scale: tr.scale}.Duration())
-	case hole.Duration() > maxHole:
+	case hole.Duration() > maxHole && !(tr.run == t.run && t.near(tr, c)):
 		return fmt.Sprintf("decode time jumps ahead by %v", hole.Duration())
 	}
 	return ""
 }
 
-// follow moves the track to the offset that another track's chunk has fixed
-// since, and reports whether that suits it: its times must rise, and may not
-// run far ahead of the other tracks.
-func (t *Timeline) follow(tr *timelineTrack, c cmaf.Chunk) bool {
-	if t.pending || t.epoch == 0 || tr.epoch == t.epoch {
+// at returns when c would be sent in the newest run.
+func (t *Timeline) at(tr *timelineTrack, c cmaf.Chunk) cmaf.Time {
+	return cmaf.Time{Ticks: c.DecodeTime + t.offset*int64(tr.scale), Scale: tr.scale}
+}
+
+// near reports whether c would lie near the other tracks in the newest run. A
+// track that was never heard of may be anywhere.
+func (t *Timeline) near(tr *timelineTrack, c cmaf.Chunk) bool {
+	return tr.floor.Scale == 0 || t.at(tr, c).Sub(t.high).Duration().Abs() <= maxHole
+}
+
+// join takes the track into the run that another one has begun, if its times
+// suit that. Should they not rise, the whole run is moved up.
+func (t *Timeline) join(tr *timelineTrack, c cmaf.Chunk, reason string) bool {
+	if t.pending != "" || t.run == 0 || tr.run == t.run || !t.near(tr, c) {
 		return false
 	}
-	at := cmaf.Time{Ticks: c.DecodeTime + t.offset*int64(tr.scale), Scale: tr.scale}
-	if at.Ticks < 0 || at.Before(tr.floor) || at.Sub(t.high).Duration() > maxHole {
-		return false
+	at := t.at(tr, c)
+	least := cmaf.Time{Scale: tr.scale}
+	if least.Before(tr.floor) {
+		least = tr.floor
 	}
-	tr.epoch, tr.offset = t.epoch, t.offset
+	if at.Before(least) {
+		t.log.Info("media time is moved up", "reason", reason)
+		t.out.Discontinuity(reason)
+		t.offset -= floorSeconds(at.Sub(least))
+		t.anchor.restart(t.now())
+	}
+	tr.run = t.run
 	return true
 }
 
-// fix fixes a new offset at c.
-func (t *Timeline) fix(tr *timelineTrack, c cmaf.Chunk, reason string) {
-	if t.epoch > 0 && !t.pending {
-		t.out.Discontinuity(reason)
-		t.log.Warn("media time jumps", "reason", reason)
-	}
+// begin begins a run at c, the first chunk after a jump.
+func (t *Timeline) begin(tr *timelineTrack, c cmaf.Chunk, reason string) {
 	now := t.now()
-	at := cmaf.Time{Ticks: c.DecodeTime, Scale: tr.scale}
-	t.offset = wholeSeconds(at, now, t.high)
-	t.epoch++
-	t.pending = false
-	tr.epoch, tr.offset = t.epoch, t.offset
-
-	t.anchor.restart(now)
-	if s := t.anchor.stated; s != nil {
-		t.anchor.state(s.media.Add(cmaf.Time{Ticks: t.offset, Scale: 1}), s.wall)
+	at := t.at(tr, c)
+	keep := t.run > 0 && t.near(tr, c) && at.Ticks >= 0 && !at.Before(tr.floor)
+	echo := keep && t.run > 1 && now.Sub(t.fixed) < echoWindow
+	// Unless this is an echo, the other tracks are yet to come, and some of
+	// them may start a little earlier.
+	keep = keep && (echo || !at.Before(t.high))
+	if t.run > 0 && !echo {
+		reason = cmp.Or(t.pending, reason)
+		t.log.Info("media time starts anew", "reason", reason)
+		t.out.Discontinuity(reason)
+	}
+	t.pending = ""
+	t.run++
+	if !keep {
+		t.offset, t.fixed = wholeSeconds(cmaf.Time{Ticks: c.DecodeTime, Scale: tr.scale}, now, t.high), now
+		t.anchor.restart(now)
+	}
+	tr.run = t.run
+	if e := t.early; e != nil {
+		t.early = nil
+		t.anchor.state(e.media.Add(cmaf.Time{Ticks: t.offset, Scale: 1}), e.wall)
 	}
 }
 
