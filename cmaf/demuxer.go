@@ -339,6 +339,9 @@ func (d *Demuxer) endContent(body []byte) error {
 		if !slices.ContainsFunc(traks, func(t trak) bool { return t.known }) {
 			return b.fail("has no video or audio track")
 		}
+		for i := range traks {
+			traks[i].entry, traks[i].box.body = nil, nil // or the whole moov stays
+		}
 		d.moov = traks
 		return nil
 	case typeMoof:
