@@ -1,13 +1,15 @@
 package moqt
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// receiveSetup takes the peer's SETUP (section 10.3) and then the requests that
-// came before it.
+// receiveSetup takes the peer's SETUP (section 10.3), and then what came before
+// it on other streams.
 func (c *core) receiveSetup(body []byte) error {
 	m, err := wire.ParseSetup(body)
 	if err != nil {
@@ -38,13 +40,15 @@ func (c *core) receiveSetup(body []byte) error {
 	for _, a := range c.announced {
 		c.offer(a)
 	}
-	early := c.early
-	c.early = nil
-	for _, st := range early {
-		if st.recvDone {
+	// Requests and answers that came before it, in order of arrival.
+	for _, sid := range slices.Sorted(maps.Keys(c.streams)) {
+		st := c.streams[sid]
+		if st == nil || sid == c.control {
 			continue
 		}
-		c.awaitRequest(st)
+		if st.opener == 0 {
+			c.awaitRequest(st)
+		}
 		if err := c.drain(st); err != nil {
 			return err
 		}
@@ -189,4 +193,15 @@ func (r *requestIDs) next() uint64 {
 		return r.high
 	}
 	return r.high + 2
+}
+
+// told returns largest as the peer can take it. Below version 0.3 @moq/net, with
+// which @moq/watch 0.4 plays, reads every parameter of an odd type as bytes with
+// a length, as drafts before 17 had it; it fails on a LARGEST_OBJECT (section
+// 10.2.11) and has no use for one.
+func (c *core) told(largest *wire.Location) *wire.Location {
+	if _, later := c.setup.Option(optionHop); c.setup.Implementation == "moq-lite-js" && !later {
+		return nil
+	}
+	return largest
 }

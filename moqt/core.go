@@ -15,6 +15,10 @@ import (
 // told of namespaces unasked.
 const optionSolicit = 0x40b5a
 
+// optionHop is the setup option with which moq-dev's stack tells its node ID,
+// in browsers from @moq/net 0.3 on.
+const optionHop = 0x40b55
+
 // ownControl is the control stream that we open. It is neither the peer's nor a
 // request stream, and takes no events.
 const ownControl streamID = 0
@@ -34,7 +38,6 @@ type core struct {
 	held    int      // bytes of unfinished messages, over all streams
 	control streamID // the peer's; 0 before it comes
 	setup   *wire.Setup
-	early   []*stream // requests that wait for SETUP, in order of arrival
 	timers  timers
 	clock   timer // of SETUP
 	// goawayClock closes the session after our GOAWAY.

@@ -105,7 +105,7 @@ func (c *core) granted(st *stream, m wire.Message) {
 	c.do(actCount{st.opener.String(), outcomeOK})
 	c.write(st, m)
 	for ; st.updates > 0; st.updates-- {
-		c.write(st, updateOK(st.role))
+		c.write(st, c.updateOK(st.role))
 	}
 }
 
@@ -154,15 +154,15 @@ func (c *core) grantUpdate(st *stream) {
 		st.updates++
 		return
 	}
-	c.write(st, updateOK(st.role))
+	c.write(st, c.updateOK(st.role))
 }
 
 // updateOK makes the answer to an update, which for a subscription that we
 // serve tells the largest object (section 10.9.1).
-func updateOK(r role) wire.RequestOK {
+func (c *core) updateOK(r role) wire.RequestOK {
 	var m wire.RequestOK
 	if s, ok := r.(*serving); ok && s.d.track != nil {
-		m.Params.LargestObject = largest(s.d.track)
+		m.Params.LargestObject = c.told(largest(s.d.track))
 	}
 	return m
 }

@@ -76,7 +76,7 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 	}
 	d.alias = c.takeAlias()
 	s.d, s.live = d, true
-	c.granted(st, wire.SubscribeOK{TrackAlias: d.alias, Params: wire.Params{LargestObject: at}, Properties: t.Info().Properties})
+	c.granted(st, wire.SubscribeOK{TrackAlias: d.alias, Params: wire.Params{LargestObject: c.told(at)}, Properties: t.Info().Properties})
 	c.do(actServe{sid, d})
 }
 
