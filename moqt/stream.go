@@ -37,11 +37,9 @@ func (c *core) opened(sid streamID) {
 		c.abandon(st, wire.ResetExcessiveLoad)
 		return
 	}
-	if c.setup == nil {
-		c.early = append(c.early, st)
-		return
+	if c.setup != nil {
+		c.awaitRequest(st)
 	}
-	c.awaitRequest(st)
 }
 
 // unopened counts the peer's streams that have not brought a request yet.
