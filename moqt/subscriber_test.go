@@ -399,6 +399,20 @@ func TestRequestEnds(t *testing.T) {
 	}
 }
 
+// TestAnswerBeforeSetup: streams are not ordered, so that the answer to a request
+// may overtake the peer's SETUP.
+func TestAnswerBeforeSetup(t *testing.T) {
+	script(t, true, moqttest.Config{}, moqt.Config{}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+		out := subscribeAside(t, s)
+		p.Accept().Send(wire.SubscribeOK{TrackAlias: 4})
+		time.Sleep(time.Second)
+		p.Setup(wire.Setup{})
+		if got := <-out; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+}
+
 func TestSecondAnswer(t *testing.T) {
 	script(t, true, moqttest.Config{}, moqt.Config{}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
 		p.Setup(wire.Setup{})
