@@ -40,6 +40,18 @@ func (l Loopback) Request(r *http.Request) error {
 	if err := l.Peer(r.RemoteAddr); err != nil {
 		return err
 	}
+	// A name of somebody else's that resolves to this machine is how a page
+	// from elsewhere reaches a local server (DNS rebinding).
+	if !l.own(r.Host) {
+		return refusal(fmt.Sprintf("the host %.100q is none of this server's names; use localhost, or set public_url", r.Host))
+	}
+	return l.Page(r)
+}
+
+// Page checks that nobody forwarded a request, and the page that sent it. It
+// leaves out the peer, for requests that are refused later and better: a page
+// whose WebTransport session gets an HTTP status learns no reason.
+func (l Loopback) Page(r *http.Request) error {
 	for name := range r.Header {
 		// A proxy on this machine makes the whole world look local.
 		switch {
@@ -47,12 +59,7 @@ func (l Loopback) Request(r *http.Request) error {
 			return refusal("a request that a proxy forwarded needs a key, and keys do not exist yet")
 		}
 	}
-	// A name of somebody else's that resolves to this machine is how a page
-	// from elsewhere reaches a local server (DNS rebinding).
-	if !l.own(r.Host) {
-		return refusal(fmt.Sprintf("the host %.100q is none of this server's names; use localhost, or set public_url", r.Host))
-	}
-	return l.Origin(r.Header.Values("Origin")...)
+	return l.origin(r.Header.Values("Origin"))
 }
 
 // Peer checks the address of whoever connected, host:port.
@@ -66,9 +73,9 @@ func (l Loopback) Peer(remote string) error {
 	return nil
 }
 
-// Origin checks the Origin headers (RFC 6454) of a request: none, this
+// origin checks the Origin headers (RFC 6454) of a request: none, this
 // machine, or our own pages over HTTP or HTTPS.
-func (l Loopback) Origin(origins ...string) error {
+func (l Loopback) origin(origins []string) error {
 	for _, o := range origins {
 		u, err := url.Parse(o)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || !l.own(u.Host) {
