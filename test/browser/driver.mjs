@@ -30,7 +30,7 @@ const pages = new Map();
 let lastPage = 0;
 
 const calls = {
-  async open({ url, width, height, colorScheme }) {
+  async open({ url, width, height, colorScheme, without }) {
     const page = await context.newPage();
     const id = ++lastPage;
     const log = [];
@@ -44,6 +44,7 @@ const calls = {
     pages.set(id, { page, log });
     if (width) await page.setViewportSize({ width, height });
     if (colorScheme) await page.emulateMedia({ colorScheme });
+    for (const name of without ?? []) await page.addInitScript(`delete window[${JSON.stringify(name)}]`);
     const answer = await page.goto(url, { waitUntil: "domcontentloaded" });
     return { page: id, status: answer?.status() ?? 0 };
   },

@@ -35,6 +35,7 @@ func TestBrowser(t *testing.T) {
 	d := harness.Start(t, harness.Options{Args: []string{"--demo"}})
 	t.Logf("broadcastd was ready after %v", d.Ready)
 	t.Run("our page", func(t *testing.T) { testOurPage(t, d, b) })
+	t.Run("old browser", func(t *testing.T) { testOldBrowser(t, d, b) })
 	t.Run("moq-watch", func(t *testing.T) { testMoqWatch(t, d, b, site) })
 	t.Run("moq-publish", func(t *testing.T) { testMoqPublish(t, d, b, site) })
 	t.Run("server returns", func(t *testing.T) { testServerReturns(t, b) })

@@ -100,6 +100,23 @@ func testOurPage(t *testing.T, d *harness.Daemon, b *harness.Browser) {
 	w.Screenshot("page-watch-phone.png")
 }
 
+// testOldBrowser opens our page in a browser that lacks what it needs.
+func testOldBrowser(t *testing.T, d *harness.Daemon, b *harness.Browser) {
+	for _, tt := range []struct{ without, want string }{
+		{"WebTransport", "This browser has no WebTransport"},
+		{"MediaSource", "This browser has no Media Source Extensions"},
+	} {
+		p := b.Open(t, "http://"+d.HTTP+"/", harness.View{Without: []string{tt.without}})
+		p.WaitFor(`document.querySelector("#list button") !== null`, 5*time.Second)
+		var notice string
+		p.Eval(`document.getElementById("notice").innerText`, &notice)
+		if !strings.HasPrefix(notice, tt.want) {
+			t.Errorf("without %s the page says %q, want %q", tt.without, notice, tt.want)
+		}
+		p.Close()
+	}
+}
+
 // testControls presses the buttons that change how it plays.
 func testControls(t *testing.T, p *harness.Page) {
 	video := func(property string) (v bool) {

@@ -161,6 +161,9 @@ func (b *Browser) call(name string, args map[string]any, limit time.Duration, re
 type View struct {
 	Width, Height int    // pixels
 	ColorScheme   string // "dark", "light"
+	// Without names properties of window that the page shall not find, such as
+	// "WebTransport".
+	Without []string
 }
 
 // A Page is one tab. Its console is shown when the test fails.
@@ -179,6 +182,9 @@ func (b *Browser) Open(tb testing.TB, url string, v View) *Page {
 	}
 	if v.ColorScheme != "" {
 		args["colorScheme"] = v.ColorScheme
+	}
+	if len(v.Without) > 0 {
+		args["without"] = v.Without
 	}
 	var answer struct{ Page, Status int }
 	if err := b.call("open", args, 30*time.Second, &answer); err != nil {

@@ -303,7 +303,10 @@ export class Player {
   private played(): void {
     if (!this.session) return;
     this.failures = 0;
-    this.firstFrame ??= performance.now() - this.began;
+    if (this.firstFrame === undefined) {
+      this.firstFrame = performance.now() - this.began;
+      this.measure(performance.now()); // rates count from here
+    }
     this.onState({ name: "playing" });
   }
 
@@ -337,18 +340,21 @@ export class Player {
     return 0;
   }
 
+  /** Takes frames and bits per second since the last call. */
+  private measure(now: number): void {
+    const m = this.meter;
+    const seconds = (now - m.at) / 1000;
+    const frames = this.video.getVideoPlaybackQuality?.().totalVideoFrames ?? 0;
+    m.fps = Math.max(0, Math.round((frames - m.frames) / seconds));
+    m.bitrate = Math.max(0, (8 * (this.received - m.bytes)) / seconds);
+    Object.assign(m, { at: now, bytes: this.received, frames });
+  }
+
   stats(): Stats {
     const v = this.video;
     const now = performance.now();
     const frames = v.getVideoPlaybackQuality?.();
-    const m = this.meter;
-    if (now - m.at > 1000) {
-      const seconds = (now - m.at) / 1000;
-      const total = frames?.totalVideoFrames ?? 0;
-      m.fps = Math.max(0, Math.round((total - m.frames) / seconds));
-      m.bitrate = Math.max(0, (8 * (this.received - m.bytes)) / seconds);
-      Object.assign(m, { at: now, bytes: this.received, frames: total });
-    }
+    if (now - this.meter.at > 1000) this.measure(now);
     const lane = (role: string) => this.lanes.find((l) => l.track.role === role);
     const buffer = (l?: Lane) => (l ? this.ahead(l) : undefined);
     return {
@@ -361,8 +367,8 @@ export class Player {
       gaps: this.gaps,
       skippedGroups: this.lanes.reduce((n, l) => n + l.sequencer.skipped, 0),
       dropped: frames?.droppedVideoFrames ?? 0,
-      fps: m.fps,
-      bitrate: m.bitrate,
+      fps: this.meter.fps,
+      bitrate: this.meter.bitrate,
       protocol: this.session?.protocol ?? "",
       firstFrame: this.firstFrame,
       video: lane("video")?.track,
