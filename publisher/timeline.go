@@ -17,8 +17,8 @@ const (
 	// UTC already. They are then kept, so that redundant inputs that are locked
 	// to UTC agree on every time.
 	utcWindow = 10 * time.Second
-	// echoWindow is how long after a new offset another Discontinuity, at times
-	// which that offset fits, is the same jump seen on another track.
+	// echoWindow is how long after a new offset another Discontinuity, ahead of
+	// times that it fits, is the same jump as seen on another track.
 	echoWindow = 2 * time.Second
 	// reconnectMargin is added where a connection returns so soon that only
 	// what was sent before decides its offset: its other tracks may start that
@@ -91,7 +91,8 @@ type timelineTrack struct {
 	sink    *timelineSink // nil: closed
 	conn    uint64        // that added it last
 	run     uint64        // that it is in; 0: none yet on this connection
-	offset  int64         // seconds
+	sent    uint64        // the run of the last chunk
+	offset  int64         // of its run, seconds
 	lastDTS int64         // of the last chunk, as the input said
 	lastEnd int64
 	floor   cmaf.Time // decode times sent so far are below
@@ -208,7 +209,7 @@ func (s *timelineSink) WriteChunk(c cmaf.Chunk) error {
 	if tr.run == t.run {
 		tr.offset = t.offset
 	}
-	tr.lastDTS, tr.lastEnd = c.DecodeTime, c.End()
+	tr.sent, tr.lastDTS, tr.lastEnd = tr.run, c.DecodeTime, c.End()
 	arrived := t.now()
 	c.DecodeTime += tr.offset * int64(tr.scale)
 	end := cmaf.Time{Ticks: c.End(), Scale: tr.scale}
@@ -287,7 +288,7 @@ func (t *Timeline) begin(tr *timelineTrack, c cmaf.Chunk, reason string) {
 	now := t.now()
 	at := t.at(tr, c)
 	keep := t.run > 0 && t.near(tr, c) && at.Ticks >= 0 && !at.Before(tr.floor)
-	echo := keep && t.run > 1 && now.Sub(t.fixed) < echoWindow
+	echo := keep && t.run > 1 && tr.sent < t.run && now.Sub(t.fixed) < echoWindow
 	// Unless this is an echo, the other tracks are yet to come, and some of
 	// them may start a little earlier.
 	keep = keep && (echo || !at.Before(t.high))
