@@ -38,7 +38,7 @@ func (c *core) subscribe(ev evSubscribe) {
 	case err != nil:
 	case c.feeds[ev.name] != nil:
 		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "this session is subscribed to the track"}
-	case len(c.feeds) >= c.cfg.Limits.Tracks:
+	case len(c.feeds)+len(c.offers) >= c.cfg.Limits.Tracks:
 		err = &RequestError{Code: wire.RequestExcessiveLoad, Reason: "this session receives too many tracks"}
 	}
 	if err != nil {

@@ -1,0 +1,499 @@
+package moqt
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+func TestRequestIDs(t *testing.T) {
+	long := make([]uint64, 3*maxAhead)
+	for i := range long {
+		long[i] = uint64(2 * i)
+	}
+	for _, tt := range []struct {
+		name   string
+		parity uint64
+		ids    []uint64
+		bad    uint64 // must be refused after them
+		good   uint64 // must not
+		next   uint64
+	}{
+		{"in order", 0, []uint64{0, 2, 4}, 2, 6, 6},
+		{"odd", 1, []uint64{1, 3}, 2, 5, 5},
+		{"out of order", 0, []uint64{4, 0}, 4, 2, 6},
+		{"gaps for good", 0, []uint64{10, 100}, 10, 50, 102},
+		{"many", 0, long, 4, 6 * maxAhead, 6 * maxAhead},
+		{"many behind a gap", 0, long[1:], 0, 6 * maxAhead, 6 * maxAhead}, // 0 is given up
+		{"the last", 1, []uint64{math.MaxUint64}, math.MaxUint64, 1, math.MaxUint64},
+		{"none", 1, nil, 0, 1, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := requestIDs{parity: tt.parity, low: tt.parity}
+			for _, id := range tt.ids {
+				if err := r.take(id); err != nil {
+					t.Fatalf("take(%d): %v", id, err)
+				}
+			}
+			if got := r.next(); got != tt.next {
+				t.Errorf("next() = %d, want %d", got, tt.next)
+			}
+			if err := r.take(tt.bad); err == nil {
+				t.Errorf("take(%d) succeeds", tt.bad)
+			}
+			if err := r.take(tt.good); err != nil {
+				t.Errorf("take(%d): %v", tt.good, err)
+			}
+			if len(r.ahead) > maxAhead+1 {
+				t.Errorf("%d IDs are remembered", len(r.ahead))
+			}
+		})
+	}
+}
+
+func TestRecent(t *testing.T) {
+	var r recent
+	for alias := range uint64(100) {
+		r.add(alias)
+		r.add(alias)
+	}
+	if r.has(35) || !r.has(36) || !r.has(99) {
+		t.Error("the last 64 are not what is remembered")
+	}
+	r.remove(99)
+	r.remove(5)
+	if r.has(99) || !r.has(98) || !r.has(36) {
+		t.Error("remove(99) removed something else")
+	}
+	r.add(99)
+	if !r.has(99) || !r.has(98) {
+		t.Error("add after remove lost something")
+	}
+}
+
+// TestInbound splits the beginnings of streams at every byte.
+func TestInbound(t *testing.T) {
+	h := wire.SubgroupHeader{Alias: 300, Group: 70000, Subgroup: 5, Priority: 9}
+	setup, err := wire.AppendMessage(nil, wire.Setup{Implementation: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		b    []byte
+		kind wire.StreamType
+		rest []byte
+	}{
+		{"control", setup, wire.StreamControl, setup},
+		{"subgroup", append(h.Append(nil), "rest"...), wire.StreamSubgroup, []byte("rest")},
+		{"fetch", []byte{5, 1}, wire.StreamFetch, []byte{1}},
+		{"padding", wire.AppendPaddingStream(nil, 2), wire.StreamPadding, []byte{0, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for n := range len(tt.b) + 1 {
+				var in inbound
+				known, err := in.feed(tt.b[:n])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !known {
+					if in.cut() != (n > 0) {
+						t.Errorf("cut() = %t after %d bytes", in.cut(), n)
+					}
+					if known, err = in.feed(tt.b[n:]); !known || err != nil {
+						t.Fatalf("feed after %d bytes: %t, %v", n, known, err)
+					}
+				} else {
+					in.rest = append(in.rest, tt.b[n:]...)
+				}
+				if in.kind != tt.kind || !bytes.Equal(in.rest, tt.rest) {
+					t.Errorf("%d bytes: kind %v, rest %x, want %v, %x", n, in.kind, in.rest, tt.kind, tt.rest)
+				}
+				if tt.kind == wire.StreamSubgroup && in.header != h {
+					t.Errorf("header %+v, want %+v", in.header, h)
+				}
+			}
+		})
+	}
+}
+
+func TestConfig(t *testing.T) {
+	if _, err := (Config{}).checked(); err != nil {
+		t.Errorf("the zero Config: %v", err)
+	}
+	bad := Config{SetupTimeout: -1, Limits: Limits{Requests: -1, ControlBytes: 1, EarlyWait: -time.Second}}
+	_, err := bad.checked()
+	for _, field := range []string{"SetupTimeout", "Limits.Requests", "Limits.ControlBytes", "Limits.EarlyWait"} {
+		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(field)) {
+			t.Errorf("checked() = %v, want it to name %s", err, field)
+		}
+	}
+	if _, err := NewSession(nil, bad); err == nil {
+		t.Error("NewSession takes a bad Config")
+	}
+}
+
+// A bench runs a core without a session: it does what the actions say as far as
+// the core can see, and checks what has to hold.
+type bench struct {
+	t       testing.TB
+	c       *core
+	now     time.Time
+	replies []chan reply
+	asked   []*request
+	over    map[*request]int
+	bound   map[streamID]*track.SubgroupWriter
+	serving map[streamID]int
+	answer  func(streamID) event // what a handler says; nil: nothing
+	calls   []event
+}
+
+func newBench(t testing.TB, client bool, cfg Config) *bench {
+	cfg, err := cfg.checked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{
+		t: t, c: newCore(ConnInfo{Client: client, Transport: QUIC}, cfg),
+		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		over:    make(map[*request]int),
+		bound:   make(map[streamID]*track.SubgroupWriter),
+		serving: make(map[streamID]int),
+	}
+	b.do(b.c.start(b.now))
+	return b
+}
+
+func (b *bench) handle(ev event) {
+	b.do(b.c.handle(b.now, ev))
+	for len(b.calls) > 0 {
+		ev := b.calls[0]
+		b.calls = b.calls[1:]
+		b.do(b.c.handle(b.now, ev))
+	}
+	b.check()
+}
+
+func (b *bench) do(acts []action) {
+	for _, a := range acts {
+		switch a := a.(type) {
+		case actAsk:
+			req := requestOf(a.req)
+			b.asked = append(b.asked, req)
+			if b.answer != nil {
+				if ev := b.answer(req.sid); ev != nil {
+					b.calls = append(b.calls, ev)
+				}
+			}
+		case actOver:
+			b.over[a.req]++
+			a.req.end(a.cause)
+		case actBind:
+			if w, err := a.t.Subgroup(track.HeaderFromWire(a.header)); err == nil {
+				b.bound[a.sid] = w
+			} else {
+				b.calls = append(b.calls, evSubgroupEnd{a.sid, err})
+			}
+		case actStop:
+			if w := b.bound[a.sid]; w != nil {
+				w.Abort(a.code)
+				delete(b.bound, a.sid)
+				b.calls = append(b.calls, evSubgroupEnd{sid: a.sid})
+			}
+		case actServe:
+			b.serving[a.sid]++
+		case actServeStop:
+			if b.serving[a.sid]--; b.serving[a.sid] < 0 {
+				b.t.Fatalf("stream %d is stopped but not served", a.sid)
+			}
+			b.calls = append(b.calls, evServed{sid: a.sid, code: wire.PublishDoneSubscriptionEnded})
+		case actEndTrack:
+			a.t.End(a.code, a.reason)
+		case actReply:
+			a.to <- a.r // the channel has one slot: a second answer blocks, and fails
+		}
+	}
+}
+
+func requestOf(req any) *request {
+	switch r := req.(type) {
+	case *SubscribeRequest:
+		return r.request
+	case *PublishRequest:
+		return r.request
+	case *PublishNamespaceRequest:
+		return r.request
+	case *SubscribeNamespaceRequest:
+		return r.request
+	}
+	panic("unknown request")
+}
+
+// check checks what holds between any two events.
+func (b *bench) check() {
+	c := b.c
+	held, pending := 0, 0
+	for _, st := range c.streams {
+		held += len(st.buf)
+		if st.pending {
+			pending++
+		}
+	}
+	l := c.cfg.Limits
+	feeds := 0
+	for _, f := range c.feeds {
+		feeds += len(f.open)
+	}
+	for _, tt := range []struct {
+		what      string
+		got, most int
+	}{
+		{"bytes held", c.held, l.ControlBytes},
+		{"unanswered requests", c.unanswered, l.Requests + 1},
+		{"subscriptions", c.incoming, l.Subscriptions},
+		{"tracks", len(c.feeds) + len(c.offers), l.Tracks},
+		{"namespaces", c.offered, l.Namespaces},
+		{"prefixes", len(c.watchers), l.Namespaces},
+		{"data streams", len(c.data), l.DataStreams},
+		{"early data streams", len(c.parked), l.EarlyStreams},
+		{"bound streams", feeds, len(c.data)},
+	} {
+		if tt.got < 0 || tt.got > tt.most {
+			b.t.Fatalf("%s: %d, at most %d", tt.what, tt.got, tt.most)
+		}
+	}
+	if c.err == nil && (held != c.held || pending != c.unanswered) {
+		b.t.Fatalf("held %d and unanswered %d, counted %d and %d", c.held, c.unanswered, held, pending)
+	}
+}
+
+// finish ends the session and checks that nobody is left waiting.
+func (b *bench) finish() {
+	b.handle(evLost{errors.New("over")})
+	if b.c.err == nil {
+		b.t.Fatal("the session is not over")
+	}
+	for i, ch := range b.replies {
+		if len(ch) != 1 {
+			b.t.Errorf("call %d has %d answers", i, len(ch))
+		}
+	}
+	for _, r := range b.asked {
+		if b.over[r] != 1 {
+			b.t.Errorf("request on stream %d ended %d times", r.sid, b.over[r])
+		}
+	}
+	if b.c.incoming != 0 || b.c.offered != 0 || b.c.unanswered != 0 || len(b.c.feeds)+len(b.c.offers)+len(b.c.served)+len(b.c.watchers) != 0 {
+		b.t.Errorf("left over: %d subscriptions, %d namespaces, %d requests, %d feeds, %d offers, %d served, %d watchers",
+			b.c.incoming, b.c.offered, b.c.unanswered, len(b.c.feeds), len(b.c.offers), len(b.c.served), len(b.c.watchers))
+	}
+}
+
+func (b *bench) reply() chan reply {
+	ch := make(chan reply, 1)
+	b.replies = append(b.replies, ch)
+	return ch
+}
+
+// nobody is a handler that is never called: a bench answers instead.
+type nobody struct{}
+
+func (nobody) HandleSubscribe(*SubscribeRequest)                   {}
+func (nobody) HandlePublish(*PublishRequest)                       {}
+func (nobody) HandlePublishNamespace(*PublishNamespaceRequest)     {}
+func (nobody) HandleSubscribeNamespace(*SubscribeNamespaceRequest) {}
+
+// FuzzCore feeds a core what a script says: bytes on streams, their ends, time,
+// and calls of the application. It must not panic, and its bounds must hold.
+//
+// A script is a sequence of steps of an operation, a stream and, for bytes, a
+// length and the bytes.
+func FuzzCore(f *testing.F) {
+	name := track.Name{Namespace: track.MustNamespace("a"), Name: "t"}
+	msg := func(m wire.Message) []byte {
+		b, err := wire.AppendMessage(nil, m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	on := func(op, stream byte, b []byte) []byte { return append([]byte{op, stream, byte(len(b))}, b...) }
+	setup := on(opControl, 0, msg(wire.Setup{}))
+	h := wire.SubgroupHeader{Alias: 1, DefaultPriority: true}.Append(nil)
+	for _, requests := range [][]wire.Message{
+		{wire.Subscribe{Track: name}, wire.RequestUpdate{RequestID: 2}},
+		{wire.Publish{Track: name, TrackAlias: 1}, wire.PublishDone{StreamCount: 1}},
+		{wire.PublishNamespace{Namespace: name.Namespace}},
+		{wire.SubscribeNamespace{}},
+		{wire.Fetch{FetchType: wire.FetchStandalone, Track: name}},
+	} {
+		script := slices.Clone(setup)
+		for _, m := range requests {
+			script = append(script, on(opRequest, 0, msg(m))...)
+		}
+		script = append(script, on(opUni, 0, append(h, 0, 1, 'x'))...)
+		script = append(script, opFin, 0, opTime, 200)
+		f.Add(true, script)
+	}
+	for _, answer := range []wire.Message{
+		wire.SubscribeOK{TrackAlias: 1}, wire.RequestOK{}, wire.RequestError{Code: wire.RequestRedirect}, wire.NamespaceMsg{Suffix: name.Namespace},
+	} {
+		for call := range byte(4) {
+			script := append(slices.Clone(setup), opCall, call)
+			script = append(script, on(opAnswer, 0, msg(answer))...)
+			f.Add(false, append(script, opStopped, 0, opCancel, 0))
+		}
+	}
+	f.Fuzz(func(t *testing.T, server bool, script []byte) {
+		b := newBench(t, !server, Config{Handler: nobody{}, Limits: Limits{
+			Requests: 4, Namespaces: 4, Subscriptions: 4, Tracks: 4, DataStreams: 4, EarlyStreams: 2, ControlBytes: wire.MaxFrame,
+		}})
+		b.run(script, name)
+		b.finish()
+	})
+}
+
+const (
+	opControl = iota // bytes of the control stream
+	opRequest        // bytes of a request stream of the peer
+	opAnswer         // bytes of a stream of ours
+	opUni            // a whole unidirectional stream
+	opDatagram
+	opFin
+	opReset
+	opStopped
+	opTime
+	opCall
+	opCancel
+	opAnswers // how the handler answers from here on
+	opCount
+)
+
+func (b *bench) run(script []byte, name track.Name) {
+	const control = streamID(1)
+	peers := map[byte]bool{}
+	var ours streamID
+	unis := streamID(1000)
+	next := func() byte {
+		if len(script) == 0 {
+			return 0
+		}
+		v := script[0]
+		script = script[1:]
+		return v
+	}
+	stream := func(i byte) streamID { // a stream that may exist, of either side
+		if i%2 == 0 {
+			return streamID(i%8 + 10)
+		}
+		return -streamID(i % 8)
+	}
+	b.handle(evControl{control})
+	tr := track.New(name, track.Info{}, track.Config{MaxGroupBytes: 1 << 16, Now: func() time.Time { return b.now }})
+	for steps := 0; len(script) > 0 && steps < 200; steps++ {
+		op, i := next()%opCount, next()
+		var data []byte
+		if op <= opDatagram {
+			n := min(int(next()), len(script))
+			data, script = script[:n], script[n:]
+		}
+		switch op {
+		case opControl:
+			b.handle(evBytes{control, data})
+		case opRequest:
+			i %= 8
+			if !peers[i] {
+				peers[i] = true
+				b.handle(evOpened{streamID(i) + 10})
+			}
+			b.handle(evBytes{streamID(i) + 10, data})
+		case opAnswer:
+			b.handle(evBytes{-streamID(i%8) - 1, data})
+		case opUni:
+			unis++
+			b.uni(unis, data)
+		case opDatagram:
+			b.handle(evDatagram{data})
+		case opFin:
+			b.handle(evFin{stream(i)})
+		case opReset:
+			b.handle(evReset{sid: stream(i)})
+		case opStopped:
+			b.handle(evStopped{sid: stream(i)})
+		case opTime:
+			b.now = b.now.Add(time.Duration(i) * 100 * time.Millisecond)
+			b.handle(evTimer{})
+		case opCall:
+			ours--
+			b.callFor(i, ours, name, tr)
+		case opCancel:
+			b.handle(evCancel{stream(i), wire.ResetCancelled})
+		case opAnswers:
+			b.answers(i, tr)
+		}
+	}
+}
+
+// uni feeds a whole unidirectional stream.
+func (b *bench) uni(sid streamID, data []byte) {
+	var in inbound
+	known, err := in.feed(data)
+	if err != nil {
+		b.handle(evViolation{err})
+		return
+	}
+	if !known || in.kind != wire.StreamSubgroup {
+		return
+	}
+	b.handle(evSubgroup{sid, in.header})
+	if w := b.bound[sid]; w != nil {
+		delete(b.bound, sid)
+		b.handle(evSubgroupEnd{sid, fill(w, in.rest, bytes.NewReader(nil))})
+	}
+}
+
+func (b *bench) callFor(i byte, sid streamID, name track.Name, tr *track.Track) {
+	switch i % 4 {
+	case 0:
+		b.handle(evSubscribe{sid: sid, name: name, reply: b.reply()})
+	case 1:
+		b.handle(evPublish{sid: sid, t: tr, reply: b.reply()})
+	case 2:
+		b.handle(evAnnounce{sid: sid, ns: name.Namespace, src: oneTrack{tr}, reply: b.reply()})
+	case 3:
+		b.handle(evNamespaces{sid: sid, queue: newNamespaceQueue()})
+	}
+	if b.c.err != nil && len(b.replies) > 0 && len(b.replies[len(b.replies)-1]) == 0 {
+		b.replies = b.replies[:len(b.replies)-1] // the session answers those itself
+	}
+}
+
+type oneTrack struct{ t *track.Track }
+
+func (s oneTrack) Track(string) (*track.Track, bool) { return s.t, true }
+
+// answers sets what the handler says.
+func (b *bench) answers(i byte, tr *track.Track) {
+	b.answer = func(sid streamID) event {
+		switch st := b.c.streams[sid]; {
+		case i%3 == 0 || st == nil:
+			return nil
+		case i%3 == 1:
+			return evReject{sid: sid, code: wire.RequestUninterested}
+		default:
+			switch r := st.role.(type) {
+			case *serving:
+				return evAcceptSubscribe{sid, tr}
+			case *feed:
+				return evAcceptPublish{sid: sid, t: r.track}
+			}
+			return evAccept{sid}
+		}
+	}
+}
