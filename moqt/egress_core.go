@@ -330,6 +330,7 @@ func (c *egressCore) block(now time.Time, s *egressSubscription) {
 
 // settle ends a stream whose log is at its end.
 func (c *egressCore) settle(st *egressStream) {
+	s := st.sub
 	switch end, code := st.end(); {
 	case end == egressGoesOn:
 		return
@@ -338,5 +339,5 @@ func (c *egressCore) settle(st *egressStream) {
 	case st.state == egressStreaming:
 		c.fin(st)
 	}
-	c.conclude(st.sub)
+	c.conclude(s)
 }
