@@ -47,9 +47,8 @@ type Config struct {
 
 // Sent is one thing that one side has sent.
 type Sent struct {
-	Client   bool // by the client
-	Stream   int  // number of the stream on its connection, from 1; 0: not a stream
-	Uni      bool
+	Client   bool   // by the client
+	Stream   string // such as "client uni 0", the first one that the client opened
 	Data     []byte // valid until Tap returns
 	Fin      bool
 	Reset    bool
@@ -71,7 +70,8 @@ type Conn struct {
 	accept []*stream // that have arrived
 	unis   []*stream
 	grams  [][]byte
-	open   [2]int // bidirectional and unidirectional streams that we opened
+	open   [2]int // bidirectional and unidirectional streams of ours that are open
+	opened [2]int // and all that there were
 	closed bool
 }
 
@@ -80,7 +80,6 @@ type pair struct {
 	cfg     Config
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced with every change
-	streams int
 }
 
 // Pair returns the two ends of a new connection.

@@ -3,6 +3,7 @@ package moqttest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 // A stream has two sides: a is that of its opener.
 type stream struct {
-	number int
+	name   string
 	uni    bool
 	opener *Conn
 	known  bool // something of it has arrived at the other end
@@ -57,16 +58,16 @@ func (h *half) over() bool {
 
 // newStream opens a stream, or returns nil if there is no credit.
 func (c *Conn) newStream(uni bool) *stream {
-	kind, most := 0, c.pair.cfg.Streams
+	kind, most, name := 0, c.pair.cfg.Streams, "bidi"
 	if uni {
-		kind, most = 1, c.pair.cfg.UniStreams
+		kind, most, name = 1, c.pair.cfg.UniStreams, "uni"
 	}
 	if c.open[kind] >= most {
 		return nil
 	}
+	s := &stream{name: fmt.Sprintf("%v %s %d", c.info.Local, name, c.opened[kind]), uni: uni, opener: c}
 	c.open[kind]++
-	c.pair.streams++
-	s := &stream{number: c.pair.streams, uni: uni, opener: c}
+	c.opened[kind]++
 	s.a, s.b = newSide(s, c), newSide(s, c.peer)
 	s.a.other, s.b.other = s.b, s.a
 	return s
@@ -115,7 +116,7 @@ func (e *end) lock() func() {
 }
 
 func (d *side) tap(s Sent) {
-	s.Stream, s.Uni = d.s.number, d.s.uni
+	s.Stream = d.s.name
 	d.conn.tap(s)
 }
 
