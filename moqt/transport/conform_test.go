@@ -511,7 +511,7 @@ func testCloseUnblocks(t *testing.T, client, server moqt.Conn) {
 	}
 	big := make([]byte, 32<<20)
 	calls := map[string]func() error{
-		"AcceptStream":    func() error { _, err := client.AcceptStream(ctx); return err },
+		"AcceptStream": func() error { _, err := client.AcceptStream(ctx); return err },
 		"AcceptUniStream": func() error {
 			for {
 				if _, err := client.AcceptUniStream(ctx); err != nil {

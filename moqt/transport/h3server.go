@@ -129,7 +129,9 @@ func (h *h3Server) serveWebTransport(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	str := w.(http3.HTTPStreamer).HTTPStream() // sends the response
-	str.SetPriority(0, false)
+	// Behind requests, so that the close capsule does not overtake the answer
+	// that says why, and ahead of most media.
+	str.SetPriority(requestUrgency+1, false)
 	conn := newWTConn(h.qc, str, moqt.ConnInfo{
 		Protocol:  token,
 		Authority: r.Host,

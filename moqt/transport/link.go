@@ -3,7 +3,9 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,8 +155,13 @@ func (l *link) convert(err error) error {
 		return moqt.ErrStreamLimit
 	case isContext(err), isTimeout(err), errors.Is(err, quic.ErrStreamClosed), errors.As(err, new(*quic.DatagramTooLargeError)):
 		return err
+	case errors.Is(err, net.ErrClosed), errors.Is(err, quic.ErrTransportClosed):
+		// The connection has ended. QUIC's context may follow a moment later, but
+		// whoever hears of the end must find our context ended, for that reason.
+		l.end(l.sessionError(err))
+		return l.err()
 	}
-	return l.sessionError(err)
+	return fmt.Errorf("transport: %w", err)
 }
 
 // waitGone gives the message that ends the session a moment to arrive after a
