@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/cmaf/catalog"
+	"github.com/broadcastd/broadcastd/ingest"
+	"github.com/broadcastd/broadcastd/internal/auth"
+	"github.com/broadcastd/broadcastd/internal/config"
+	"github.com/broadcastd/broadcastd/internal/directory"
+	"github.com/broadcastd/broadcastd/internal/web"
+	"github.com/broadcastd/broadcastd/moqt/relay"
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/publisher"
+)
+
+// broadcasts is the ingest.Opener: a broadcast is a publisher that the embedded
+// relay announces.
+type broadcasts struct {
+	ctx    context.Context // of all publishers
+	wg     sync.WaitGroup
+	target publisher.Target
+	group  time.Duration
+	log    *slog.Logger
+}
+
+// Open implements ingest.Opener.
+func (o *broadcasts) Open(_ context.Context, name string) (cmaf.Broadcast, error) {
+	ns, err := track.NewNamespace(auth.Namespace(name)...)
+	if err != nil {
+		return nil, err
+	}
+	p, err := publisher.New(ns, publisher.Config{GroupDuration: o.group, Log: o.log})
+	if err != nil {
+		return nil, err
+	}
+	o.wg.Go(func() {
+		if err := p.Run(o.ctx, o.target); err != nil && o.ctx.Err() == nil {
+			o.log.Error("publishing ended", "namespace", ns.Path(), "err", err)
+		}
+	})
+	return planned{publisher.NewTimeline(p, publisher.TimelineConfig{Log: o.log})}, nil
+}
+
+// planned is a broadcast for which the ends that ingest decides on are planned
+// ones: viewers are told that it has ended, not that it broke.
+type planned struct{ cmaf.Broadcast }
+
+func (b planned) Close(reason error) error {
+	if errors.Is(reason, ingest.ErrLost) || errors.Is(reason, ingest.ErrEnded) {
+		reason = nil
+	}
+	return b.Broadcast.Close(reason)
+}
+
+// An authorizer applies the loopback rule to MoQ sessions.
+type authorizer struct{ rule auth.Loopback }
+
+// Authorize implements relay.Authorizer.
+func (a authorizer) Authorize(r relay.AuthRequest) error {
+	err := a.rule.Peer(r.Conn.Remote.String())
+	if err == nil {
+		if fields := r.Namespace.Fields(); r.Action == relay.SubscribeNamespace {
+			err = auth.Prefix(fields)
+		} else {
+			_, err = auth.AdHoc(fields)
+		}
+	}
+	if err != nil {
+		return &track.RequestError{Code: track.RequestUnauthorized, Reason: err.Error()}
+	}
+	return nil
+}
+
+// A lister is the web.Lister.
+type lister struct{ d *directory.Directory }
+
+// Broadcasts implements web.Lister.
+func (l lister) Broadcasts() []web.Broadcast {
+	var list []web.Broadcast
+	for _, e := range l.d.List() {
+		path := e.Namespace.Path()
+		_, name, _ := strings.Cut(path, "/")
+		b := web.Broadcast{Name: name, Namespace: path, Since: e.Since}
+		if c := e.Catalog; c != nil {
+			b.Live = !c.IsComplete && len(c.Tracks) > 0
+			for _, t := range c.Tracks {
+				b.Tracks = append(b.Tracks, webTrack(t))
+			}
+		}
+		list = append(list, b)
+	}
+	return list
+}
+
+func webTrack(t catalog.Track) web.Track {
+	return web.Track{
+		Name: t.Name, Role: t.Role, Codec: t.Codec, Width: t.Width, Height: t.Height,
+		Framerate: t.FrameRate, Bitrate: t.Bitrate, SampleRate: t.SampleRate,
+	}
+}
+
+// own returns the host names that our pages are served under.
+func own(c config.Config, hostname string) []string {
+	var names []string
+	for _, text := range []string{c.PublicURL, c.MoQ.Public} {
+		if u, err := url.Parse(text); err == nil && u.Hostname() != "" {
+			names = append(names, u.Hostname())
+		}
+	}
+	if hostname != "" {
+		names = append(names, hostname)
+	}
+	return names
+}
+
+// moqURL returns where a browser that sent r finds MoQ: at the host that it
+// asked for, unless the settings name another.
+func moqURL(c config.Config, addr net.Addr) func(*http.Request) string {
+	ip, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return nil
+	}
+	return func(r *http.Request) string {
+		if strings.HasPrefix(c.MoQ.Public, "https://") {
+			return c.MoQ.Public
+		}
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.Trim(host, "[]")
+		// localhost may mean ::1 to a browser, where an IPv4 socket does not hear it.
+		if a := net.ParseIP(ip); host == "localhost" && a != nil && a.IsLoopback() {
+			host = ip
+		}
+		return "https://" + net.JoinHostPort(host, port)
+	}
+}

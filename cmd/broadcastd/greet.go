@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// greet says what a person needs after a start: where everything is, and lines
+// to copy. Where machines read the output, it is one log record, without the key.
+func (p process) greet(s *server, key, file string) {
+	s.log.Info("listening",
+		"version", version, "http", addrText(s.on.http), "moq", addrText(s.on.moqTCP), "admin", addrText(s.on.admin),
+		"state_dir", s.cfg.StateDir, "certificate", s.certs.Hash(), "config", file, "after", time.Since(p.start).Round(time.Millisecond/10))
+	if s.cfg.Log.Format == "json" || s.cfg.Log.Format == "auto" && !terminal(p.err) && !terminal(p.out) {
+		return
+	}
+	io.WriteString(p.out, s.greeting(key, file)) //nolint:errcheck // nobody is left to tell
+}
+
+func addrText(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+// near returns host:port to reach l from this machine.
+func near(l net.Listener) string {
+	tcp, ok := l.Addr().(*net.TCPAddr)
+	if !ok || tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", portOf(l.Addr()))
+	}
+	return l.Addr().String()
+}
+
+// greeting returns the startup text.
+func (s *server) greeting(key, file string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n\n", versionText())
+	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	var site, moq string
+	if s.on.http != nil {
+		site = "http://" + near(s.on.http)
+		row("page, ingest", "%s", site)
+	}
+	if s.on.moqTCP != nil {
+		moq = near(s.on.moqTCP)
+		row("MoQ", "moqt://%s (QUIC), https://%s (WebTransport, and the page)", moq, moq)
+	}
+	if s.on.admin != nil {
+		row("admin", "http://%s (/metrics /healthz /readyz)", near(s.on.admin))
+	}
+	row("state", "%s", s.cfg.StateDir)
+	if file != "" {
+		row("config", "%s", file)
+	}
+	pin := "" // what our own commands need to trust this server
+	if hash := s.certs.Hash(); hash != "" {
+		row("certificate", "SHA-256 %s, until %s", hash, s.certs.Leaf().NotAfter.Local().Format("2 Jan 15:04"))
+		pin = " --cert-sha256 " + hash
+	}
+	if key != "" {
+		row("admin key", "%s (new; kept in the state directory, not shown again)", key)
+	}
+	t.Flush()
+
+	name := "cam"
+	if s.cfg.Demo {
+		name = "demo"
+	}
+	if site != "" {
+		fmt.Fprintf(&b, `
+Publish a test picture with ffmpeg, or replace the two inputs by your own:
+
+  ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000 \
+    -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 30 -b:v 2500k -c:a aac -b:a 128k \
+    -f mp4 -movflags +frag_every_frame+empty_moov+default_base_moof -flush_packets 1 \
+    -method POST -send_expect_100 1 %s/ingest/cam
+
+Play it:
+
+  %s/watch/%s
+`, site, site, name)
+	}
+	if moq != "" {
+		fmt.Fprintf(&b, `
+Record ten seconds of it:
+
+  broadcastd record --relay moqt://%s%s \
+    --namespace stream/local/%s --output %s.mp4 --duration 10s
+`, moq, pin, name, name)
+	}
+	b.WriteString("\nOnly this machine may publish and play for now. Ctrl-C ends it.\n\n")
+	return b.String()
+}
