@@ -155,8 +155,9 @@ func (s *Store) Hashes() []string {
 // Leaf returns the certificate in use.
 func (s *Store) Leaf() *x509.Certificate { return s.Certificate().Leaf }
 
-// ServeHTTP answers /certificate.sha256: 64 hexadecimal digits and a line
-// feed. Any page may read it, for a player's page comes from anywhere.
+// ServeHTTP answers /certificate.sha256: 64 hexadecimal digits and nothing
+// else, because stock players (@moq/net) refuse even a line feed behind them.
+// Any page may read it, for a player's page comes from anywhere.
 func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -182,7 +183,7 @@ func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	w.Write([]byte(sum + "\n"))
+	w.Write([]byte(sum))
 }
 
 // Reload reads the files again, whether they changed or not. When that fails,

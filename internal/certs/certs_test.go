@@ -207,7 +207,7 @@ func TestServeHTTP(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"GET", 200, s.Hash() + "\n"},
+		{"GET", 200, s.Hash()},
 		{"OPTIONS", 204, ""},
 		{"POST", 405, "only GET is answered here\n"},
 	} {
