@@ -93,7 +93,9 @@ func (s *sniffer) sniff(ctx context.Context, c net.Conn) {
 }
 
 // TLS returns a listener of the connections that began with TLS.
-func (s *sniffer) TLS() net.Listener { return &sniffed{s: s, conns: s.tls, closed: make(chan struct{})} }
+func (s *sniffer) TLS() net.Listener {
+	return &sniffed{s: s, conns: s.tls, closed: make(chan struct{})}
+}
 
 // Plain returns a listener of the others.
 func (s *sniffer) Plain() net.Listener {

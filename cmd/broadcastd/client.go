@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/broadcastd/broadcastd/internal/config"
+	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/transport"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// The clientFlags are what publish, view and record have in common.
+type clientFlags struct {
+	relay     string
+	namespace string
+	insecure  bool
+	pins      []string
+	verbose   bool
+}
+
+const relayHelp = `The relay's URL is moqt://host:port for raw QUIC or https://host:port for
+WebTransport. A server with a self-signed certificate, as "broadcastd serve" has by
+default, is trusted with --cert-sha256 and the hash that it prints, or with --insecure.`
+
+const exitHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 network.`
+
+func (f *clientFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.relay, "relay", "", "`URL` of the relay, moqt://host:port or https://host:port")
+	fs.StringVar(&f.namespace, "namespace", "", "the broadcast, such as stream/local/cam")
+	fs.BoolVar(&f.insecure, "insecure", false, "accept any certificate")
+	fs.StringSliceVar(&f.pins, "cert-sha256", nil, "accept the certificate with this SHA-256, in `HEX`; may be repeated")
+	fs.BoolVar(&f.verbose, "verbose", false, "log what happens in the session")
+}
+
+// A target is the checked form of the flags.
+type target struct {
+	url  string
+	ns   track.Namespace
+	dial transport.DialConfig
+}
+
+func (f *clientFlags) target() (target, error) {
+	var t target
+	switch u, err := url.Parse(f.relay); {
+	case f.relay == "":
+		return t, usageError{errors.New("--relay is missing, for example --relay moqt://localhost:4443")}
+	case err != nil || u.Host == "" || (u.Scheme != "moqt" && u.Scheme != "moq" && u.Scheme != "https"):
+		return t, usageError{errors.New("--relay is no URL of the form moqt://host:port or https://host:port")}
+	}
+	if f.namespace == "" {
+		return t, usageError{errors.New("--namespace is missing, for example --namespace stream/local/cam")}
+	}
+	ns, err := track.SplitNamespace(f.namespace)
+	if err != nil {
+		return t, usageError{fmt.Errorf("--namespace %q: %w", f.namespace, err)}
+	}
+	t = target{url: f.relay, ns: ns, dial: transport.DialConfig{Insecure: f.insecure}}
+	for _, pin := range f.pins {
+		sum, err := hex.DecodeString(strings.ReplaceAll(pin, ":", ""))
+		if err != nil || len(sum) != 32 {
+			return t, usageError{fmt.Errorf("--cert-sha256 %q is not 64 hexadecimal digits", pin)}
+		}
+		t.dial.CertSHA256 = append(t.dial.CertSHA256, sum)
+	}
+	return t, nil
+}
+
+// dialTimeout bounds the wait for a relay's answer.
+const dialTimeout = 10 * time.Second
+
+// with opens a session, runs f with it, and ends it.
+func (t target) with(ctx context.Context, log *slog.Logger, f func(context.Context, *moqt.Session) error) error {
+	dialing, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
+	defer cancel()
+	conn, err := transport.Dial(dialing, t.url, t.dial)
+	if err != nil {
+		return hint(err)
+	}
+	authority, path, err := transport.SetupOptions(t.url)
+	if err != nil {
+		return errors.Join(err, conn.CloseWithError(wire.SessionNoError, ""))
+	}
+	s, err := moqt.NewSession(conn, moqt.Config{
+		Log: log, Implementation: "broadcastd/" + version, Authority: authority, Path: path,
+	})
+	if err != nil {
+		return errors.Join(err, conn.CloseWithError(wire.SessionNoError, ""))
+	}
+	// The session outlives the interrupt, so that f can end in order.
+	running, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	var g errgroup.Group
+	var lost error
+	fctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	g.Go(func() error {
+		lost = s.Run(running)
+		stop(cmpErr(lost, errPeerLeft))
+		return nil
+	})
+	err = f(fctx, s)
+	end(errDone)
+	_ = g.Wait() // its one result is lost
+	if lost != nil && !errors.Is(lost, errDone) && errors.Is(err, context.Canceled) {
+		return lost
+	}
+	return err
+}
+
+var (
+	errDone     = errors.New("done")
+	errPeerLeft = &moqt.SessionError{Remote: true, Reason: "the relay closed the session"}
+)
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// hint says what helps against a certificate that is not trusted.
+func hint(err error) error {
+	if errors.Is(err, transport.ErrUntrusted) {
+		return fmt.Errorf("%w; for a self-signed certificate give its hash with --cert-sha256 HEX (the server shows it at /certificate.sha256), or --insecure", err)
+	}
+	return err
+}
+
+// clientLog is the log of the client commands: warnings, and all of it with
+// --verbose.
+func (p process) clientLog(f *clientFlags) *slog.Logger {
+	level := "warn"
+	if f.verbose {
+		level = "debug"
+	}
+	return p.newLog(config.Log{Level: level, Format: "text"})
+}
