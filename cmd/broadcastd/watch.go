@@ -98,11 +98,15 @@ type watch struct {
 	figure figures
 }
 
-func (w *watch) toFile(ctx context.Context, name string) error {
+func (w *watch) target() (target, error) {
 	if w.wait < 0 || w.duration < 0 {
-		return usageError{errors.New("--wait and --duration cannot be negative")}
+		return target{}, usageError{errors.New("--wait and --duration cannot be negative")}
 	}
-	if _, err := w.flags.target(); err != nil {
+	return w.flags.target()
+}
+
+func (w *watch) toFile(ctx context.Context, name string) error {
+	if _, err := w.target(); err != nil {
 		return err // before the file is emptied
 	}
 	rec, err := recorder.Create(name, recorder.Config{Log: w.p.clientLog(w.flags)})
@@ -121,7 +125,7 @@ func (w *watch) toFile(ctx context.Context, name string) error {
 
 // run views into rec, or prints figures if rec is nil.
 func (w *watch) run(ctx context.Context, rec *recorder.Recorder) error {
-	t, err := w.flags.target()
+	t, err := w.target()
 	if err != nil {
 		return err
 	}
