@@ -38,6 +38,7 @@ func TestBrowser(t *testing.T) {
 	t.Run("old browser", func(t *testing.T) { testOldBrowser(t, d, b) })
 	t.Run("moq-watch", func(t *testing.T) { testMoqWatch(t, d, b, site) })
 	t.Run("moq-publish", func(t *testing.T) { testMoqPublish(t, d, b, site) })
+	t.Run("encoder returns", func(t *testing.T) { testEncoderReturns(t, d, b) })
 	t.Run("server returns", func(t *testing.T) { testServerReturns(t, b) })
 }
 

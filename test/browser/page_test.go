@@ -139,6 +139,31 @@ func testControls(t *testing.T, p *harness.Page) {
 	p.WaitFor(`document.getElementById("live").classList.contains("on")`, 3*time.Second)
 }
 
+// testEncoderReturns kills an encoder and starts it again within the grace: the
+// page plays on in the same session, and its time only rises.
+func testEncoderReturns(t *testing.T, d *harness.Daemon, b *harness.Browser) {
+	encoder := d.Push(t, "back", harness.TestPicture{})
+	d.WaitLive(t, "stream/local/back", 10*time.Second)
+	p := b.Open(t, "http://"+d.HTTP+"/watch/back", harness.View{})
+	before := playPage(t, p, 2)
+	p.Eval(`window.left = false; new MutationObserver(() => {
+		const s = document.documentElement.dataset.state;
+		if (s !== "playing" && s !== "buffering") left = s;
+	}).observe(document.documentElement, {attributes: true})`, nil)
+	encoder.Kill()
+	p.WaitFor(`broadcastd.state() === "buffering"`, 5*time.Second)
+	d.Push(t, "back", harness.TestPicture{})
+	after := playPage(t, p, 3)
+	if after.Time <= before.Time {
+		t.Errorf("the video's time went from %.3f to %.3f", before.Time, after.Time)
+	}
+	var left any
+	p.Eval("window.left", &left)
+	if left != false {
+		t.Errorf("the player was %v in between, want only playing and buffering", left)
+	}
+}
+
 // testServerReturns stops the server under a viewer and starts it again: the
 // page says what happened, waits, and plays on by itself.
 func testServerReturns(t *testing.T, b *harness.Browser) {

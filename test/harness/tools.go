@@ -56,9 +56,13 @@ var built struct {
 }
 
 // Build compiles cmd/broadcastd and returns the binary's path. The binary
-// stays under build/ and is shared by the tests of one process.
+// stays under build/ and is shared by the tests of one process. The
+// environment variable BROADCASTD_TEST_BINARY names another one to test.
 func Build(tb testing.TB) string {
 	tb.Helper()
+	if path := os.Getenv("BROADCASTD_TEST_BINARY"); path != "" {
+		return path
+	}
 	built.once.Do(func() {
 		// A name of its own for each test process: packages are tested at the
 		// same time, and a running binary cannot be written over.

@@ -32,6 +32,7 @@ const STALL_STEP = 0.15; // a stall raises the target by so much,
 const CALM = 30; // and so many seconds without one
 const CALM_STEP = 0.05; // lower it again by so much.
 const WINDOW = 2; // an encoder that sends a fragment a second makes the buffer rise and fall
+const END = 0.25; // a playhead that stands so close before an end has reached it
 const STUCK = 0.15; // no media at the playhead for so long is a gap
 
 /**
@@ -46,6 +47,7 @@ export class LiveEdge {
   private started = false;
   private wantJump = false;
   private stuckSince: number | undefined;
+  private lastTime: number | undefined;
   private calmSince: number | undefined;
 
   constructor(o: Partial<Options> = {}) {
@@ -70,17 +72,21 @@ export class LiveEdge {
     const last = o.ranges[o.ranges.length - 1];
     if (!last) return { rate: 1 };
     const here = o.ranges.find(([start, end]) => o.time >= start - 0.001 && o.time < end);
+    const still = o.time === this.lastTime;
+    this.lastTime = o.time;
     if (!this.started || this.wantJump) {
       if (!this.started && last[1] - last[0] < Math.min(this.target, 0.2)) return { rate: 1 };
       this.started = true;
       return this.toEdge(last);
     }
-    if (!here) return this.missing(o, last);
-    this.stuckSince = undefined;
     if (o.paused) {
       this.samples = [];
+      this.stuckSince = undefined;
       return { rate: 1 };
     }
+    // Browsers stop a few pictures before the end of what they have.
+    if (!here || (still && here[1] - o.time < END)) return this.missing(o, last);
+    this.stuckSince = undefined;
     this.relax(o.now);
     return this.follow(o.now, here[1] - o.time, last);
   }

@@ -43,6 +43,7 @@ function play(b: Broadcast): void {
 function gotListing(l: Listing): void {
   listing = l;
   setText($("server"), "");
+  $("list").classList.remove("stale");
   if (current) {
     player.update(sourceOf(current));
   } else if (!lack) {
@@ -55,6 +56,7 @@ function gotListing(l: Listing): void {
 
 function lostServer(why: string): void {
   setText($("server"), `The server does not answer (${why}).`);
+  $("list").classList.add("stale");
 }
 
 const rows = new Map<string, HTMLLIElement>();

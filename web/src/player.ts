@@ -180,7 +180,7 @@ export class Player {
   /** Lets what has come play to its end. */
   private async playOut(attempt: number): Promise<void> {
     for (let ms = 0; ms < PLAY_OUT_MS && attempt === this.attempt && !this.video.paused; ms += TICK_MS) {
-      if (this.lanes.every((l) => this.ahead(l) < 0.05)) return;
+      if (this.lanes.some((l) => this.ahead(l) < 0.15)) return; // tracks do not end at the same moment
       await after(TICK_MS);
     }
   }

@@ -104,6 +104,17 @@ test("a hole is jumped over", () => {
   assert.deepEqual(e.step({ now: 1.2, ...hole }), { rate: 1, seek: 11.501, gap: true });
 });
 
+test("a playhead that stands just before a hole jumps over it too", () => {
+  const e = new LiveEdge();
+  e.step({ now: 0, time: 0, ranges: [[10, 11]], paused: false });
+  const hole = { time: 10.93, ranges: [[10, 11], [11.2, 13]] as Array<[number, number]> };
+  e.step({ now: 1, ...hole, paused: false });
+  e.step({ now: 1.1, ...hole, paused: false });
+  assert.deepEqual(e.step({ now: 1.2, ...hole, paused: true }), { rate: 1 }, "a pause is not a hole");
+  e.step({ now: 1.3, ...hole, paused: false });
+  assert.equal(e.step({ now: 1.5, ...hole, paused: false }).seek?.toFixed(3), "11.201");
+});
+
 test("nothing to play is waited for", () => {
   const e = new LiveEdge();
   assert.deepEqual(e.step({ now: 0, time: 0, ranges: [], paused: false }), { rate: 1 });
