@@ -40,7 +40,7 @@ func (d *datagrams) send(l *link, b []byte, overhead int, write func([]byte) err
 	}
 	d.start.Do(func() {
 		d.queue = make(chan []byte, datagramQueue)
-		go d.pump(l, write)
+		l.spawn(func() { d.pump(l, write) })
 	})
 	select {
 	case d.queue <- append([]byte(nil), b...):

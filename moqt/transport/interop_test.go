@@ -134,12 +134,11 @@ func TestLibraryServer(t *testing.T) {
 
 // TestNoEcho meets servers that accept a session without choosing a version.
 func TestNoEcho(t *testing.T) {
-	addr, sessions := libraryServer(t, libraryConfig) // speaks no protocol, says nothing
+	addr, _ := libraryServer(t, libraryConfig) // speaks no protocol, says nothing
 	_, err := Dial(t.Context(), "https://"+addr+"/?token=secret", DialConfig{Insecure: true})
 	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "WT-Protocol") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("one offer: %v, want ErrRefused for the missing WT-Protocol", err)
 	}
-	<-sessions
 	conn, err := Dial(t.Context(), "https://"+addr+"/", DialConfig{Insecure: true, Protocols: []string{"moqt-22", "moqt-18"}})
 	if err != nil {
 		t.Fatalf("two offers, then one at a time: %v", err)

@@ -53,6 +53,8 @@ type link struct {
 	dgrams datagrams
 
 	mu      sync.Mutex
+	waiting bool // wait was called: no more goroutines
+	wg      sync.WaitGroup
 	blocked map[deadliner]struct{} // stream halves in use; nil where closing the connection unblocks them
 }
 
@@ -111,6 +113,26 @@ func (l *link) err() error {
 		return se
 	}
 	return nil
+}
+
+// spawn runs f in a goroutine that ends with the connection. It reports false,
+// and does not, when the connection is already being cleaned up.
+func (l *link) spawn(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting {
+		return false
+	}
+	l.wg.Go(f)
+	return true
+}
+
+// wait waits for what spawn started. The connection must have ended.
+func (l *link) wait() {
+	l.mu.Lock()
+	l.waiting = true
+	l.mu.Unlock()
+	l.wg.Wait()
 }
 
 // hold registers a stream half that may block, drop takes it out again.

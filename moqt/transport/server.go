@@ -180,6 +180,7 @@ func (s *Server) serveQUIC(ctx context.Context, qc *quic.Conn) {
 		return
 	}
 	s.handle(ctx, conn)
+	conn.wait()
 }
 
 // handle runs Config.Handle and closes what it left open.

@@ -69,7 +69,10 @@ func newWTConn(qc *quic.Conn, connect connectStream, info moqt.ConnInfo) *wtConn
 // run reads the CONNECT stream until the session ends, and closes the QUIC
 // connection: at once when the peer ended it, after closeLinger when we did.
 func (c *wtConn) run() {
-	defer func() { _ = c.qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "") }()
+	defer func() {
+		_ = c.qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+		c.wait()
+	}()
 	if c.end(c.readCapsules()) {
 		_ = c.connect.Close() // the answer to a close is FIN
 		return
@@ -234,7 +237,7 @@ func (c *wtConn) CloseWithError(code wire.SessionCode, reason string) error {
 	}
 	_ = c.connect.Close() // FIN
 	close(c.local)
-	_ = c.connect.SetReadDeadline(time.Unix(1, 0)) // run goes on to linger
+	_ = c.connect.SetReadDeadline(longAgo) // run goes on to linger
 	if c.info.Client {
 		<-c.qc.Context().Done()
 	}

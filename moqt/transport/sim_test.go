@@ -107,7 +107,7 @@ func simulate(t *testing.T, f func(t *testing.T, b *bottleneck, client, server m
 // TestPriority lets a stream of urgency 0 come after a window full of urgency 7.
 func TestPriority(t *testing.T) {
 	simulate(t, func(t *testing.T, b *bottleneck, client, server moqt.Conn) {
-		const lowSize, highSize = 400 << 10, 64 << 10
+		const lowSize, highSize = 256 << 10, 64 << 10
 		low := mustOpen(t, server)
 		low.SetPriority(7, false)
 		for range lowSize >> 14 {

@@ -1,0 +1,41 @@
+package transport
+
+import (
+	"bytes"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestSendQueue compares with a plain slice.
+func TestSendQueue(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var q sendQueue
+		var want []byte
+		next := byte(0)
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			if rapid.Bool().Draw(t, "append") {
+				p := make([]byte, rapid.IntRange(0, 3*blockSize).Draw(t, "size"))
+				for i := range p {
+					p[i] = next
+					next++
+				}
+				q.append(p)
+				want = append(want, p...)
+			} else if got := q.front(rapid.IntRange(1, 2*blockSize).Draw(t, "limit")); got != nil {
+				if !bytes.HasPrefix(want, got) {
+					t.Fatalf("front has %d bytes that were not appended in this order", len(got))
+				}
+				want = want[len(got):]
+				q.drop(len(got))
+			}
+			if q.size != len(want) || (q.front(1) == nil) != (len(want) == 0) {
+				t.Fatalf("holds %d bytes, want %d", q.size, len(want))
+			}
+		}
+		q.clear()
+		if q.size != 0 || q.front(1) != nil {
+			t.Fatal("holds something after clear")
+		}
+	})
+}

@@ -1,0 +1,343 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// maxDirect is how much TryWrite leaves to quic-go's TryWriteAll: what fits into
+// one pooled frame. Beyond that TryWriteAll copies and reallocates all that is
+// still queued, with every call and with every packet.
+const maxDirect = 1200
+
+// A sendStream is the sending half of a stream of either transport.
+//
+// TryWrite must neither block nor keep p, and QUIC takes data from a blocked
+// Write without copying it around. So what TryWrite accepts goes into a small
+// queue, and a goroutine, the pump, writes it; it lives only while there is
+// something queued. Small writes on an idle stream go without it.
+type sendStream struct {
+	link *link
+	str  quicSend
+
+	mu       sync.Mutex
+	header   []byte // of WebTransport; goes out ahead of the first byte
+	direct   int    // bytes given to TryWriteAll since sent was sentMark
+	sentMark uint64 // the connection's bytes sent
+
+	queue    sendQueue
+	pumping  chan struct{}   // closed when the pump ends; nil while there is none
+	boundary int             // how much of queue must arrive even after a reset
+	fin      bool            // Close follows the queue
+	reset    *wire.ResetCode // CancelWrite was called
+	err      error           // what the pump met
+	deadline time.Time       // of Write
+	poked    chan struct{}   // deadline has changed
+
+	ctxOnce sync.Once
+	ctx     context.Context
+}
+
+func newSendStream(l *link, str quicSend, header []byte) *sendStream {
+	s := &sendStream{link: l, str: str, header: header, poked: make(chan struct{}, 1)}
+	l.hold(s)
+	return s
+}
+
+// TryWrite implements moqt.SendStream. It takes up to maxQueued bytes more than
+// QUIC has room for, and p of any size when nothing is queued.
+func (s *sendStream) TryWrite(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.broken(); err != nil {
+		return err
+	}
+	if s.pumping == nil {
+		if err := s.sendHeader(); err != nil {
+			return s.link.convert(err)
+		}
+		if s.direct > 0 {
+			// All that was sent since may have been other streams' data. Then TryWriteAll
+			// costs more than it should; that is all.
+			if sent := s.link.qc.ConnectionStats().BytesSent; sent-s.sentMark >= uint64(s.direct) {
+				s.direct, s.sentMark = 0, sent
+			}
+		}
+		if s.direct+len(p) <= maxDirect {
+			if s.direct == 0 {
+				s.sentMark = s.link.qc.ConnectionStats().BytesSent
+			}
+			err := s.str.TryWriteAll(p)
+			if err == nil {
+				s.direct += len(p)
+			}
+			return s.link.convert(err)
+		}
+	}
+	if s.queue.size > 0 && s.queue.size+len(p) > maxQueued {
+		return moqt.ErrWouldBlock
+	}
+	s.queue.append(p)
+	if s.pumping == nil {
+		s.startPump()
+	}
+	return nil
+}
+
+// broken returns why nothing can be written any more, if so.
+func (s *sendStream) broken() error {
+	if err := s.link.err(); err != nil {
+		return err
+	}
+	if s.reset != nil {
+		return &moqt.StreamError{Code: *s.reset}
+	}
+	if s.fin {
+		return os.ErrClosed
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if ctx := s.str.Context(); ctx.Err() != nil {
+		s.link.drop(s)
+		return s.link.convert(context.Cause(ctx))
+	}
+	return nil
+}
+
+// sendHeader queues the stream header if that is still to be done. Without it a
+// peer cannot tell whose stream was reset: hence the reliable boundary behind it.
+func (s *sendStream) sendHeader() error {
+	if s.header == nil {
+		return nil
+	}
+	if err := s.str.TryWriteAll(s.header); err != nil {
+		return err
+	}
+	s.str.SetReliableBoundary()
+	s.header = nil
+	return nil
+}
+
+// startPump is called with mu held and something queued.
+func (s *sendStream) startPump() {
+	if !s.deadline.IsZero() {
+		_ = s.str.SetWriteDeadline(time.Time{}) // it is for Write
+	}
+	idle := make(chan struct{})
+	if s.link.spawn(s.pump) {
+		s.pumping = idle
+	} else {
+		s.queue.clear() // the connection has ended
+	}
+}
+
+// pump writes the queue. It ends when the queue is empty, or with the stream.
+func (s *sendStream) pump() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil {
+		limit := math.MaxInt
+		if s.boundary > 0 {
+			limit = s.boundary
+		} else if s.reset != nil {
+			s.str.CancelWrite(s.link.encodeReset(*s.reset))
+			break
+		}
+		p := s.queue.front(limit)
+		if p == nil {
+			break
+		}
+		s.mu.Unlock()
+		_, err := s.str.Write(p)
+		s.mu.Lock()
+		s.queue.drop(len(p))
+		if s.boundary > 0 {
+			if s.boundary -= len(p); s.boundary == 0 && err == nil {
+				s.str.SetReliableBoundary()
+			}
+		}
+		if err != nil {
+			s.err = s.link.convert(err)
+			s.link.drop(s)
+		}
+	}
+	s.queue.clear()
+	s.boundary = 0
+	if s.fin && s.err == nil && s.reset == nil {
+		_ = s.str.Close()
+	}
+	close(s.pumping)
+	s.pumping = nil
+}
+
+// Write implements moqt.SendStream.
+func (s *sendStream) Write(p []byte) (int, error) {
+	if err := s.waitIdle(); err != nil {
+		return 0, err
+	}
+	n, err := s.str.Write(p)
+	if err != nil {
+		err = s.link.waitGone(err)
+		if !isTimeout(err) {
+			s.link.drop(s)
+		}
+	}
+	return n, err
+}
+
+// waitIdle waits until the pump is done, and readies the stream for a Write.
+func (s *sendStream) waitIdle() error {
+	var expired <-chan time.Time
+	for {
+		s.mu.Lock()
+		if err := s.broken(); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		if s.pumping == nil {
+			defer s.mu.Unlock()
+			_ = s.str.SetWriteDeadline(s.deadline)
+			if s.header == nil {
+				return nil
+			}
+			if _, err := s.str.Write(s.header); err != nil { // buffered at once, for it is tiny
+				return s.link.convert(err)
+			}
+			s.str.SetReliableBoundary()
+			s.header = nil
+			return nil
+		}
+		idle, deadline := s.pumping, s.deadline
+		s.mu.Unlock()
+		expired = nil
+		if !deadline.IsZero() {
+			timer := time.NewTimer(time.Until(deadline))
+			defer timer.Stop()
+			expired = timer.C
+		}
+		select {
+		case <-idle:
+		case <-s.poked:
+		case <-s.link.ctx.Done():
+		case <-expired:
+			return os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// SetWriteDeadline implements moqt.SendStream.
+func (s *sendStream) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	s.deadline = t
+	if s.link.closed.Load() != nil {
+		s.deadline = longAgo // never wait on a session that has ended
+	}
+	if s.pumping == nil {
+		_ = s.str.SetWriteDeadline(s.deadline) // never fails
+	}
+	s.mu.Unlock()
+	select {
+	case s.poked <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// longAgo is a deadline in the past.
+var longAgo = time.Unix(1, 0)
+
+// expire makes a blocked Write return. What is queued still goes out.
+func (s *sendStream) expire() { _ = s.SetWriteDeadline(longAgo) }
+
+// Close implements moqt.SendStream.
+func (s *sendStream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link.drop(s)
+	if s.reset != nil {
+		return &moqt.StreamError{Code: *s.reset}
+	}
+	if s.fin {
+		return nil
+	}
+	s.fin = true
+	if s.pumping != nil {
+		return nil
+	}
+	if s.header != nil {
+		_, _ = s.str.Write(s.header)
+		s.header = nil
+	}
+	if err := s.str.Close(); err != nil {
+		return s.link.convert(context.Cause(s.str.Context())) // the peer stopped it
+	}
+	return nil
+}
+
+// CancelWrite implements moqt.SendStream.
+func (s *sendStream) CancelWrite(code wire.ResetCode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link.drop(s)
+	if s.reset != nil {
+		return
+	}
+	s.reset = &code
+	if s.boundary > 0 {
+		return // the pump resets the stream when what must arrive is written
+	}
+	// Should there be no room for the header, the peer drops a stream that was
+	// reset before it said what it is; nothing is lost by that.
+	_ = s.sendHeader()
+	s.str.CancelWrite(s.link.encodeReset(code))
+}
+
+// SetPriority implements moqt.SendStream.
+func (s *sendStream) SetPriority(urgency int, incremental bool) {
+	s.str.SetPriority(int8(min(max(urgency, 0), 7)), incremental)
+}
+
+// SetReliableBoundary implements moqt.SendStream.
+func (s *sendStream) SetReliableBoundary() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.size > 0 {
+		s.boundary = s.queue.size
+		return
+	}
+	s.str.SetReliableBoundary()
+}
+
+// Context implements moqt.SendStream. Most streams are never asked for it, so it
+// is made on demand.
+func (s *sendStream) Context() context.Context {
+	s.ctxOnce.Do(func() {
+		quicCtx := s.str.Context()
+		ctx, cancel := context.WithCancelCause(context.WithoutCancel(quicCtx))
+		s.ctx = ctx
+		end := func() {
+			cause := context.Cause(quicCtx)
+			if errors.Is(cause, quic.ErrStreamClosed) {
+				cancel(nil) // FIN
+				return
+			}
+			cancel(s.link.convert(cause))
+		}
+		if quicCtx.Err() != nil {
+			end()
+			return
+		}
+		context.AfterFunc(quicCtx, end)
+	})
+	return s.ctx
+}
