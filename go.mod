@@ -22,6 +22,8 @@ require (
 require (
 	github.com/Eyevinn/hls-m3u8 v0.6.5 // indirect
 	github.com/MicahParks/jwkset v0.11.1 // indirect
+	github.com/asticode/go-astikit v0.30.0 // indirect
+	github.com/asticode/go-astits v1.16.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bluenviron/mediacommon/v2 v2.9.4 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
