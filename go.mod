@@ -20,7 +20,7 @@ require (
 )
 
 require (
-	github.com/Eyevinn/hls-m3u8 v0.6.5 // indirect
+	github.com/Eyevinn/hls-m3u8 v0.6.5
 	github.com/MicahParks/jwkset v0.11.1 // indirect
 	github.com/asticode/go-astikit v0.30.0 // indirect
 	github.com/asticode/go-astits v1.16.0 // indirect
