@@ -349,4 +349,3 @@ func wholeGroup(t testing.TB, tr *track.Track, group uint64, count, size int) {
 	objects(t, w, 0, uint64(count-1), size)
 	finish(t, w)
 }
-

@@ -1,0 +1,158 @@
+package moqt
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func TestBacklogLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cfg  EgressConfig
+		s    ConnStats
+		want int
+	}{
+		{"30 ms of the rate", EgressConfig{}, ConnStats{CongestionWindow: 200_000, SmoothedRTT: 50 * time.Millisecond}, 120_000},
+		{"slow: 32 KiB at least", EgressConfig{}, ConnStats{CongestionWindow: 14_000, SmoothedRTT: 100 * time.Millisecond}, 32 << 10},
+		{"fast: 256 KiB at most", EgressConfig{}, ConnStats{CongestionWindow: 1 << 20, SmoothedRTT: time.Millisecond}, 256 << 10},
+		{"no estimate yet: 64 KiB", EgressConfig{}, ConnStats{CongestionWindow: 40_000}, 64 << 10},
+		{"configured", EgressConfig{Ahead: 10 * time.Millisecond, MinAhead: 1000}, ConnStats{CongestionWindow: 200_000, SmoothedRTT: 50 * time.Millisecond}, 40_000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newEgressBacklog(tt.cfg.withDefaults())
+			tt.s.BytesSent = 1200
+			b.measure(time.Time{}, tt.s)
+			if b.limit != tt.want {
+				t.Errorf("the limit is %d, want %d", b.limit, tt.want)
+			}
+		})
+	}
+}
+
+func TestBacklogBlind(t *testing.T) {
+	b := newEgressBacklog(EgressConfig{}.withDefaults())
+	b.measure(time.Time{}, ConnStats{})
+	b.wrote(10<<20, egressUrgencyFirst)
+	if !b.room(egressUrgencyOld) {
+		t.Error("a transport that does not measure is held to a limit")
+	}
+}
+
+// TestBacklogFollows compares the estimate with the truth: a transport that
+// packetises at some rate, loses some packets, sends acknowledgements of its
+// own, and is sometimes empty.
+func TestBacklogFollows(t *testing.T) {
+	for _, loss := range []float64{0, 0.01, 0.05} {
+		rnd := rand.New(rand.NewPCG(7, uint64(loss*100)))
+		b := newEgressBacklog(EgressConfig{}.withDefaults())
+		now := time.Unix(0, 0)
+		var stats ConnStats
+		stats.SmoothedRTT, stats.CongestionWindow = 50*time.Millisecond, 100_000
+		stats.BytesSent = 4000
+		b.measure(now, stats)
+		queued, worst := 0, 0 // bytes of streams, new ones and lost ones
+		for i := range 20_000 {
+			now = now.Add(time.Millisecond)
+			busy := i/2000%2 == 0
+			for busy && b.room(egressUrgencyFirst) {
+				b.wrote(4000, egressUrgencyFirst)
+				queued += 4000
+			}
+			for range 2 { // packets in each millisecond
+				if queued == 0 {
+					break
+				}
+				n := min(queued, 1200)
+				queued -= n
+				stats.BytesSent += uint64(n) + 35
+				stats.PacketsSent++
+				if rnd.Float64() < loss {
+					queued += n
+					stats.PacketsLost++
+				}
+			}
+			if rnd.IntN(10) == 0 {
+				stats.BytesSent += 40 // an acknowledgement
+				stats.PacketsSent++
+			}
+			b.measure(now, stats)
+			worst = max(worst, queued)
+			if !busy && i%2000 == 1999 && b.total() != 0 {
+				t.Fatalf("loss %v: %d bytes are believed to be unsent, none is", loss, b.total())
+			}
+		}
+		if limit := 64 << 10; worst > 2*limit {
+			t.Errorf("loss %v: up to %d bytes were handed over ahead, the limit is about %d", loss, worst, limit)
+		}
+	}
+}
+
+// TestBacklogForgets checks that an estimate which is too high does not hold
+// data back forever, and that a dead path is not flooded.
+func TestBacklogForgets(t *testing.T) {
+	b := newEgressBacklog(EgressConfig{}.withDefaults())
+	now := time.Unix(0, 0)
+	s := ConnStats{BytesSent: 5000, SmoothedRTT: 50 * time.Millisecond, CongestionWindow: 100_000}
+	b.measure(now, s)
+	b.measure(now, s)
+	handed := 0
+	for range 10_000 / 10 { // 10 s without a single packet
+		for b.room(egressUrgencyFirst) {
+			b.wrote(16<<10, egressUrgencyFirst)
+			handed += 16 << 10
+		}
+		now = now.Add(10 * time.Millisecond)
+		b.measure(now, s)
+	}
+	if handed < 2*b.limit || handed > 8*(b.limit+16<<10) {
+		t.Errorf("%d bytes were handed to a transport that sent none in 10 s, the limit is %d", handed, b.limit)
+	}
+}
+
+func TestBacklogByUrgency(t *testing.T) {
+	b := newEgressBacklog(EgressConfig{}.withDefaults())
+	b.measure(time.Time{}, ConnStats{BytesSent: 1})
+	b.wrote(b.limit, 4)
+	if !b.room(2) || !b.room(3) || b.room(4) || b.room(5) {
+		t.Errorf("with urgency 4 full there is room at 2..5: %t %t %t %t", b.room(2), b.room(3), b.room(4), b.room(5))
+	}
+	b.wrote(1000, 2)
+	b.sent(1500) // the most urgent leaves first
+	if b.bytes[2] != 0 || b.bytes[4] != b.limit-500 {
+		t.Errorf("after 1500 bytes left: %v", b.bytes)
+	}
+}
+
+// TestBacklogHoldsData checks the whole loop: as long as the transport does not
+// send, data stays with us, and it goes on when the transport does.
+func TestBacklogHoldsData(t *testing.T) {
+	r := newRig(t, EgressConfig{})
+	tr := r.track("video")
+	r.add(tr, nil)
+	w := subgroup(t, tr, 0, 0)
+	objects(t, w, 0, 9, 50_000)
+	r.conn.stats = ConnStats{BytesSent: 5000, PacketsSent: 5}
+	a := r.run()
+	if n := len(r.conn.streams[0].data); n < 64<<10 || n > 64<<10+egressQuantum {
+		t.Errorf("%d bytes were handed over at first, want about 64 KiB", n)
+	}
+	if want := r.now.Add(10 * time.Millisecond); a.until != want {
+		t.Errorf("the core sleeps until %v, want a tick", a.until)
+	}
+	for range 1000 {
+		before := len(r.conn.streams[0].data)
+		r.conn.stats.BytesSent += 12_000
+		r.conn.stats.PacketsSent += 10
+		r.now = r.now.Add(10 * time.Millisecond)
+		if a = r.run(); a.until.IsZero() {
+			break
+		}
+		if n := len(r.conn.streams[0].data) - before; n > 12_000+egressQuantum {
+			t.Fatalf("%d bytes were handed over while 12000 were sent", n)
+		}
+	}
+	if p := r.conn.streams[0].parse(t); len(p.ids) != 10 || !p.whole {
+		t.Errorf("the receiver has %v", p)
+	}
+}
