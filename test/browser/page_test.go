@@ -51,7 +51,9 @@ func playPage(t *testing.T, p *harness.Page, seconds int) pageStats {
 		}
 	}
 	slices.Sort(delays)
-	t.Logf("delays %.3f; first picture after %.0f ms; %+v", delays, last.Stats.FirstFrame, last.Stats)
+	q := last.Stats
+	t.Logf("delays %.3f s; first picture after %.0f ms; %dx%d at %d fps, rate %.2f, buffer %.2f and %.2f s, target %.2f s; %d stalls, %d gaps, %d groups skipped, %d frames dropped",
+		delays, q.FirstFrame, q.Width, q.Height, q.FPS, q.Rate, q.BufferVideo, q.BufferAudio, q.Target, q.Stalls, q.Gaps, q.SkippedGroups, q.Dropped)
 	if len(delays) < seconds {
 		t.Fatalf("%d of %d times a delay was shown", len(delays), seconds)
 	}
