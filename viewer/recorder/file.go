@@ -102,11 +102,13 @@ type part struct {
 	dropped  bool // too many entries
 
 	mu      sync.Mutex // guards what follows
+	idle    sync.Cond  // of mu: syncing is false again
 	timer   *time.Timer
-	dirty   bool // something is written and not synced
+	armed   bool // the timer is to sync
+	syncing bool // a sync is under way
+	dirty   bool // something was written since it began
 	closed  bool
 	syncErr error
-	syncing sync.Mutex // held while a sync is under way
 }
 
 // An indexEntry says where a random access point is.
@@ -117,7 +119,9 @@ type indexEntry struct {
 }
 
 func newPart(f file, name string, every time.Duration) *part {
-	return &part{f: f, name: name, every: every}
+	p := &part{f: f, name: name, every: every}
+	p.idle.L = &p.mu
+	return p
 }
 
 // write appends b, whole boxes. group says that a group begins with b: what
@@ -152,14 +156,19 @@ func (p *part) touch() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dirty {
-		return
-	}
 	p.dirty = true
+	if !p.armed && !p.syncing {
+		p.arm(p.every)
+	}
+}
+
+// arm has sync run in a while, under the lock.
+func (p *part) arm(d time.Duration) {
+	p.armed = true
 	if p.timer == nil {
-		p.timer = time.AfterFunc(p.every, p.sync)
+		p.timer = time.AfterFunc(d, p.sync)
 	} else {
-		p.timer.Reset(p.every)
+		p.timer.Reset(d)
 	}
 }
 
@@ -167,26 +176,29 @@ func (p *part) touch() {
 func (p *part) kick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.dirty && p.timer.Stop() {
-		p.timer.Reset(0)
+	if p.armed && p.timer.Stop() {
+		p.arm(0)
 	}
 }
 
-// sync runs on the timer.
+// sync runs on the timer. There is never more than one.
 func (p *part) sync() {
-	p.syncing.Lock()
-	defer p.syncing.Unlock()
 	p.mu.Lock()
-	closed := p.closed
-	p.dirty = false // what is written from here on needs another sync
-	p.mu.Unlock()
-	if closed {
+	defer p.mu.Unlock()
+	p.armed = false
+	if p.closed {
 		return
 	}
-	if err := p.f.Sync(); err != nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
+	p.syncing, p.dirty = true, false
+	p.mu.Unlock()
+	err := p.f.Sync()
+	p.mu.Lock()
+	p.syncing = false
+	p.idle.Broadcast()
+	if err != nil {
 		p.syncErr = fmt.Errorf("recorder: sync %s: %w", p.name, err)
+	} else if p.dirty && !p.closed {
+		p.arm(p.every)
 	}
 }
 
@@ -217,9 +229,10 @@ func (p *part) close(before error) error {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
+	for p.syncing {
+		p.idle.Wait()
+	}
 	p.mu.Unlock()
-	p.syncing.Lock() // a sync that is under way ends first
-	defer p.syncing.Unlock()
 	if p.every >= 0 {
 		if err := p.f.Sync(); err != nil && fault == nil {
 			fault = fmt.Errorf("recorder: sync %s: %w", p.name, err)
