@@ -18,7 +18,6 @@ import (
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/internal/directory"
 	"github.com/broadcastd/broadcastd/internal/web"
-	"github.com/broadcastd/broadcastd/moqt/relay"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/publisher"
 )
@@ -60,25 +59,6 @@ func (b planned) Close(reason error) error {
 		reason = nil
 	}
 	return b.Broadcast.Close(reason)
-}
-
-// An authorizer applies the loopback rule to MoQ sessions.
-type authorizer struct{ rule auth.Loopback }
-
-// Authorize implements relay.Authorizer.
-func (a authorizer) Authorize(r relay.AuthRequest) error {
-	err := a.rule.Peer(r.Conn.Remote.String())
-	if err == nil {
-		if fields := r.Namespace.Fields(); r.Action == relay.SubscribeNamespace {
-			err = auth.Prefix(fields)
-		} else {
-			_, err = auth.AdHoc(fields)
-		}
-	}
-	if err != nil {
-		return &track.RequestError{Code: track.RequestUnauthorized, Reason: err.Error()}
-	}
-	return nil
 }
 
 // A lister is the web.Lister.

@@ -69,7 +69,7 @@ func (s *server) greeting(key, file string) string {
 	if key != "" {
 		row("admin key", "%s (new; kept in the state directory, not shown again)", key)
 	}
-	t.Flush()
+	t.Flush() //nolint:errcheck // into memory
 
 	name := "cam"
 	if s.cfg.Demo {

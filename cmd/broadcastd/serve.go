@@ -144,7 +144,7 @@ func (s *server) wire() error {
 			Log: s.log, Registerer: reg,
 			Implementation: "broadcastd/" + version, JoinStrict: s.cfg.MoQ.Join == "strict",
 		},
-		Authorizer: authorizer{rule}, Grace: grace, Log: s.log, Registerer: reg,
+		Authorizer: authorizer{auth.Gate{Loopback: rule}}, Grace: grace, Log: s.log, Registerer: reg,
 	})
 	if err != nil {
 		return err

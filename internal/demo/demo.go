@@ -75,16 +75,16 @@ func (Source) Run(ctx context.Context, b cmaf.Broadcast) error {
 	start := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for loop := time.Duration(0); ; loop++ {
+	for round := int64(0); ; round++ {
 		for _, ch := range c.order {
-			timer.Reset(time.Until(start.Add(loop*c.length + ch.at)))
+			timer.Reset(time.Until(start.Add(time.Duration(round*int64(c.length)) + ch.at)))
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
 			out := ch.Chunk // its bytes are shared by all rounds; nobody changes them
-			out.DecodeTime += int64(loop) * int64(c.length/time.Second) * int64(c.tracks[ch.track].header.Timescale)
+			out.DecodeTime += round * int64(c.length/time.Second) * int64(c.tracks[ch.track].header.Timescale)
 			if err := sinks[ch.track].WriteChunk(out); err != nil {
 				return err
 			}

@@ -1,0 +1,49 @@
+# run and build need Go alone. test installs what it needs besides, if it is missing.
+
+GOFUMPT  = go run mvdan.cc/gofumpt@v0.9.2
+GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
+
+# Tests of the whole start daemons and browsers, which must not share the
+# machine with other tests.
+UNIT = $$(go list ./... | grep -v '/test/')
+
+.PHONY: run build test unit check interop matrix bench soak web
+
+# The daemon with the built-in clip: make run ARGS="--http.listen :8081"
+run:
+	go run ./cmd/broadcastd serve --demo $(ARGS)
+
+build:
+	go build -trimpath -o bin/broadcastd ./cmd/broadcastd
+
+test:
+	.ci/deps
+	$(MAKE) unit
+	npm --prefix web test
+	npm --prefix web run check
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -timeout 5m ./test/...
+
+# What needs no browser. Allocations are counted apart, because the race
+# detector makes its own.
+unit:
+	go vet ./...
+	BROADCASTD_TEST_TOOLS=required go test -race -shuffle=on -timeout 5m $(UNIT)
+	go test -run Alloc $(UNIT)
+
+check:
+	test -z "$$($(GOFUMPT) -l -extra cmd cmaf ingest internal moqt publisher viewer test bench | tee /dev/stderr)"
+	go vet ./...
+	$(GOLANGCI) run
+	.ci/fuzz 20000x
+
+# Delay from an encoder's POST to a viewer's callback, start-up time, memory.
+bench:
+	go run ./bench/delay
+
+# The pages in internal/web/dist, from their sources in web.
+web:
+	npm --prefix web ci --no-audit --no-fund
+	npm --prefix web run build
+
+interop matrix soak:
+	@echo "make $@: there is nothing behind it yet"

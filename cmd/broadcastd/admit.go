@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/broadcastd/broadcastd/internal/auth"
+	"github.com/broadcastd/broadcastd/moqt/relay"
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// An authorizer lets the gate decide about MoQ sessions.
+type authorizer struct{ gate auth.Gate }
+
+// Admit implements relay.Authorizer.
+func (a authorizer) Admit(c relay.Credentials) (relay.Permit, error) {
+	pass, err := a.gate.Session(c.Conn.Remote.String(), c.Path, texts(c.Tokens))
+	if err != nil {
+		return nil, requestError(err)
+	}
+	return permit{pass}, nil
+}
+
+// A permit is a pass in the relay's terms.
+type permit struct{ pass *auth.Pass }
+
+// Authorize implements relay.Permit.
+func (p permit) Authorize(r relay.AuthRequest) (wire.Namespace, error) {
+	decide := p.pass.Play
+	switch r.Action {
+	case relay.PublishNamespace, relay.PublishTrack:
+		decide = p.pass.Publish
+	case relay.SubscribeNamespace:
+		decide = p.pass.Watch
+	case relay.SubscribeTrack:
+	}
+	fields, err := decide(r.Namespace.Fields(), texts(r.Tokens))
+	if err != nil {
+		return wire.Namespace{}, requestError(err)
+	}
+	ns, err := wire.NewNamespace(fields...)
+	if err != nil {
+		return wire.Namespace{}, &track.RequestError{Code: wire.RequestUnauthorized, Reason: "auth_failed: no stream has that name"}
+	}
+	return ns, nil
+}
+
+// Visible implements relay.Permit.
+func (p permit) Visible(ns wire.Namespace) bool { return p.pass.Visible(ns.Fields()) }
+
+// Context implements relay.Permit.
+func (p permit) Context() context.Context { return p.pass.Context() }
+
+// Close implements relay.Permit.
+func (p permit) Close() { p.pass.Close() }
+
+// texts returns the values of tokens. A token of a registered type is none of
+// ours, and as text it is refused.
+func texts(tokens []wire.Token) []string {
+	var out []string
+	for _, t := range tokens {
+		out = append(out, string(t.Value))
+	}
+	return out
+}
+
+// requestError says in MoQ's terms why the gate refused.
+func requestError(err error) error {
+	code := wire.RequestUnauthorized
+	switch auth.CodeOf(err) {
+	case auth.CodeExpired:
+		code = wire.RequestExpiredAuthToken
+	case auth.CodeMalformed:
+		code = wire.RequestMalformedAuthToken
+	}
+	reason := err.Error()
+	if !errors.Is(err, auth.ErrRefused) {
+		reason = "auth_failed"
+	}
+	return &track.RequestError{Code: code, Reason: reason}
+}
