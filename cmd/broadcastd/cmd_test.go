@@ -336,9 +336,12 @@ func TestAuthorizer(t *testing.T) {
 		{"from elsewhere", away, relay.SubscribeTrack, []string{"stream", "local", "cam"}, false},
 		{"watch from elsewhere", away, relay.SubscribeNamespace, []string{"stream", "local"}, false},
 	} {
-		err := authorizer{auth.Loopback{Enabled: true}}.Authorize(relay.AuthRequest{
-			Conn: moqt.ConnInfo{Remote: tt.remote}, Action: tt.action, Namespace: track.MustNamespace(tt.ns...),
-		})
+		door := authorizer{auth.Gate{Loopback: auth.Loopback{Enabled: true}}}
+		permit, err := door.Admit(relay.Credentials{Conn: moqt.ConnInfo{Remote: tt.remote}})
+		if err == nil {
+			_, err = permit.Authorize(relay.AuthRequest{Action: tt.action, Namespace: track.MustNamespace(tt.ns...)})
+			permit.Close()
+		}
 		refused, isRefused := errors.AsType[*track.RequestError](err)
 		if (err == nil) != tt.ok || !tt.ok && (!isRefused || refused.Code != track.RequestUnauthorized || refused.Reason == "") {
 			t.Errorf("%s: %v, want ok %t", tt.name, err, tt.ok)

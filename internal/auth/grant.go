@@ -99,8 +99,13 @@ func (g *Grant) AllowsPrefix(prefix []string) bool {
 	return slices.ContainsFunc(g.patterns, func(p string) bool {
 		fields := expand(p, g.Org)
 		for i, f := range prefix {
-			if i >= len(fields) || fields[i] != "*" && fields[i] != f {
-				return i < len(fields) || len(fields) > 0 && fields[len(fields)-1] == "*"
+			switch {
+			case i >= len(fields):
+				return false
+			case fields[i] == "*" && i == len(fields)-1:
+				return true
+			case fields[i] != f:
+				return false
 			}
 		}
 		return true

@@ -12,7 +12,7 @@ type action any
 type (
 	// actConnect subscribes at a session. A track that exists is continued.
 	actConnect struct {
-		peer  *peer
+		src   *source
 		name  wire.FullTrackName
 		epoch uint64
 		into  *track.Track

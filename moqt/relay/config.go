@@ -2,6 +2,7 @@ package relay
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,18 +93,50 @@ func (a Action) String() string {
 	}
 }
 
+// Credentials are what a session shows of itself.
+type Credentials struct {
+	Conn moqt.ConnInfo
+	// Path of the session's URL, with its query; both may carry a credential.
+	// From the CONNECT request, or the SETUP of a client on raw QUIC.
+	Path   string
+	Tokens []wire.Token // of the SETUP
+}
+
 // An AuthRequest is one thing that a peer wants to do.
 type AuthRequest struct {
-	Conn      moqt.ConnInfo
 	Action    Action
 	Namespace wire.Namespace // for SubscribeNamespace: the prefix
 	Track     string         // for PublishTrack and SubscribeTrack
-	Tokens    []wire.Token   // of the request and of the SETUP
+	Tokens    []wire.Token   // of the request
 }
 
-// An Authorizer decides whether a peer may do what it asks for. It must not
-// block. A *moqt.RequestError says how to refuse; any other error refuses with
-// UNAUTHORIZED and is not shown to the peer.
+// An Authorizer decides about sessions. A *moqt.RequestError says how to refuse;
+// with any other error it is UNAUTHORIZED and the text is not shown to the peer.
 type Authorizer interface {
-	Authorize(AuthRequest) error
+	// Admit decides about a session when its SETUP has come. It must not block.
+	// A session that is refused gets the error as the answer to its first
+	// request and is then closed with UNAUTHORIZED.
+	Admit(Credentials) (Permit, error)
 }
+
+// A Permit is what one session may do. Its methods must not block.
+type Permit interface {
+	// Authorize allows a request or returns why not. The peer's name for the
+	// namespace may be another than ours: ns is ours.
+	Authorize(AuthRequest) (ns wire.Namespace, err error)
+	// Visible says whether the session may hear that a namespace is published.
+	Visible(ns wire.Namespace) bool
+	// Context ends when the permit does, such as at the expiry of its token. The
+	// session is then closed with UNAUTHORIZED and the text of the cause.
+	Context() context.Context
+	// Close lets go of it, when the session has ended.
+	Close()
+}
+
+// openDoor is the Permit of those whom no Authorizer looks at.
+type openDoor struct{}
+
+func (openDoor) Authorize(r AuthRequest) (wire.Namespace, error) { return r.Namespace, nil }
+func (openDoor) Visible(wire.Namespace) bool                     { return true }
+func (openDoor) Context() context.Context                        { return context.Background() }
+func (openDoor) Close()                                          {}

@@ -34,9 +34,10 @@ type space struct {
 
 // A source is one publisher of a namespace.
 type source struct {
-	ns    wire.Namespace
-	local track.Source // a publisher in this process
-	peer  *peer        // a session
+	ns     wire.Namespace
+	theirs wire.Namespace // how the session spells ns
+	local  track.Source   // a publisher in this process
+	peer   *peer          // a session
 	// routable is false for a source that came by PUBLISH: it offers its
 	// tracks one by one and takes no SUBSCRIBE for others (section 9.5).
 	routable bool
@@ -270,7 +271,7 @@ func (c *core) connect(e *entry, src *source) {
 	e.epoch++
 	e.asking = true
 	c.arm(e)
-	c.do(actConnect{src.peer, e.name, e.epoch, e.track})
+	c.do(actConnect{src, e.name, e.epoch, e.track})
 }
 
 // connected takes the answer to a connect: an upstream, or why there is none.

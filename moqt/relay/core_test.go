@@ -143,12 +143,12 @@ func (r *rig) note(acts []action) {
 	for _, a := range acts {
 		switch a := a.(type) {
 		case actConnect:
-			r.conns[r.peerName(a.peer)] = a
+			r.conns[r.peerName(a.src.peer)] = a
 			how := "new"
 			if a.into != nil {
 				how = "continue"
 			}
-			r.logf("connect %s %s %s", r.peerName(a.peer), a.name.Name, how)
+			r.logf("connect %s %s %s", r.peerName(a.src.peer), a.name.Name, how)
 		case actRelease:
 			r.logf("release %s", a.up.(*fakeUpstream).name)
 		case actAccept:

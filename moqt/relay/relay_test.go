@@ -256,9 +256,16 @@ func TestRelayTellsNamespaces(t *testing.T) {
 	})
 }
 
+// deny admits every session and refuses every request.
 type deny struct{ err error }
 
-func (d deny) Authorize(relay.AuthRequest) error { return d.err }
+func (d deny) Admit(relay.Credentials) (relay.Permit, error) { return d, nil }
+func (d deny) Authorize(relay.AuthRequest) (wire.Namespace, error) {
+	return wire.Namespace{}, d.err
+}
+func (deny) Visible(wire.Namespace) bool { return true }
+func (deny) Context() context.Context    { return context.Background() }
+func (deny) Close()                      {}
 
 func TestRelayAsksTheAuthorizer(t *testing.T) {
 	for _, tt := range []struct {
@@ -304,5 +311,80 @@ func TestRelayForwardsPublish(t *testing.T) {
 			t.Errorf("after the end: %v, want EOF", err)
 		}
 		release()
+	})
+}
+
+// doorman admits who carries the word, for as long as ctx lasts. Its guests know
+// the broadcast as playback/cam.
+type doorman struct{ ctx context.Context }
+
+var alias = wire.MustNamespace("playback", "cam")
+
+func (d doorman) Admit(c relay.Credentials) (relay.Permit, error) {
+	if c.Path != "/playback/cam?tok=word" {
+		return nil, &track.RequestError{Code: wire.RequestUnauthorized, Reason: "auth_failed: no word"}
+	}
+	return d, nil
+}
+
+func (d doorman) Authorize(r relay.AuthRequest) (wire.Namespace, error) {
+	if r.Namespace == alias {
+		return ns, nil
+	}
+	return r.Namespace, nil
+}
+func (d doorman) Visible(n wire.Namespace) bool { return n == ns }
+func (d doorman) Context() context.Context      { return d.ctx }
+func (doorman) Close()                          {}
+
+func TestRelayRefusesASession(t *testing.T) {
+	run(t, relay.Config{Authorizer: doorman{context.Background()}}, func(t *testing.T, n *net) {
+		for _, path := range []string{"", "/playback/cam?tok=other"} {
+			cfg := moqttest.Config{Transport: moqt.WebTransport, Path: path}
+			asks, _ := n.dial(cfg)
+			_, err := asks.Subscribe(n.ctx, video, track.SubscribeOptions{})
+			wantRefused(t, err, wire.RequestUnauthorized)
+			silent, _ := n.dial(cfg)
+			for _, s := range []*moqt.Session{asks, silent} {
+				<-s.Done()
+				closed, ok := errors.AsType[*moqt.SessionError](context.Cause(s.Conn().Context()))
+				if !ok || closed.Code != wire.SessionUnauthorized || closed.Reason != "auth_failed: no word" {
+					t.Errorf("closed with %v, want UNAUTHORIZED and the reason", closed)
+				}
+			}
+		}
+	})
+}
+
+func TestRelayServesUnderTheNameThatThePermitGives(t *testing.T) {
+	ctx, revoke := context.WithCancelCause(context.Background())
+	defer revoke(nil)
+	run(t, relay.Config{Authorizer: doorman{ctx}}, func(t *testing.T, n *net) {
+		cfg := moqttest.Config{Transport: moqt.WebTransport, Path: "/playback/cam?tok=word"}
+		pub, _ := n.dial(cfg)
+		f := newFeed()
+		if _, err := pub.Announce(n.ctx, alias, f); err != nil {
+			t.Fatal(err)
+		}
+		viewer, _ := n.dial(cfg)
+		for ev, err := range viewer.Namespaces(n.ctx, alias) {
+			if want := (track.NamespaceEvent{Namespace: alias, Active: true}); err != nil || ev != want {
+				t.Errorf("namespace %v, %v, want %v", ev, err, want)
+			}
+			break
+		}
+		sub, err := viewer.Subscribe(n.ctx, track.Name{Namespace: alias, Name: "video"}, track.SubscribeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.group(t, 1)
+		wantGroup(t, sub.Track().NewReader(track.CurrentGroup), 1)
+
+		revoke(errors.New("auth_failed: revoked"))
+		<-viewer.Done()
+		closed, ok := errors.AsType[*moqt.SessionError](context.Cause(viewer.Conn().Context()))
+		if !ok || closed.Code != wire.SessionUnauthorized || closed.Reason != "auth_failed: revoked" {
+			t.Errorf("closed with %v, want UNAUTHORIZED and the reason", closed)
+		}
 	})
 }

@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt"
@@ -13,14 +15,19 @@ import (
 // A peer is one session of the relay. It answers the session's requests by
 // handing them to the core.
 type peer struct {
-	r    *Relay
-	conn moqt.Conn
-	s    *moqt.Session
+	r *Relay
+	s *moqt.Session
+
+	admitted sync.Once
+	permit   Permit
+	refusal  error         // why there is no permit
+	told     chan struct{} // closed when a request was answered with refusal
+	telling  sync.Once
 }
 
 // Serve runs a session on conn until it ends, as moqt.Session.Run does.
 func (r *Relay) Serve(ctx context.Context, conn moqt.Conn) error {
-	p := &peer{r: r, conn: conn}
+	p := &peer{r: r, told: make(chan struct{})}
 	cfg := r.cfg.Session
 	cfg.Handler = p
 	s, err := moqt.NewSession(conn, cfg)
@@ -30,44 +37,123 @@ func (r *Relay) Serve(ctx context.Context, conn moqt.Conn) error {
 	p.s = s
 	r.metrics.sessions.Inc()
 	defer r.metrics.sessions.Dec()
+	guard := make(chan struct{})
+	go func() {
+		defer close(guard)
+		p.guard()
+	}()
 	err = s.Run(ctx)
+	<-guard
 	r.post(func(now time.Time) []action { return r.core.peerGone(now, p) })
 	return err
 }
 
-// authorize refuses req through reject, or returns true.
-func (p *peer) authorize(req AuthRequest, params wire.Params, reject func(wire.RequestCode, string)) bool {
-	auth := p.r.cfg.Authorizer
-	if auth == nil {
-		return true
+// A session that is refused is closed when it has had an answer that says so,
+// and time to read it, since a close overtakes what streams carry. The first
+// request may take refusalWait.
+const (
+	refusalWait   = time.Second
+	refusalLinger = 200 * time.Millisecond
+)
+
+// guard admits the session when its SETUP has come, and closes it when it is
+// refused or its permit ends. It returns when the session has ended.
+func (p *peer) guard() {
+	select {
+	case <-p.s.Ready():
+	case <-p.s.Done():
+		return
 	}
-	req.Conn = p.conn.Info()
-	req.Tokens = append(req.Tokens, params.Tokens...)
-	err := auth.Authorize(req)
+	permit, err := p.admit()
+	if err != nil {
+		select {
+		case <-p.told:
+			pause(refusalLinger, p.s.Done())
+		case <-time.After(refusalWait):
+		case <-p.s.Done():
+		}
+		p.s.Close(wire.SessionUnauthorized, shown(err))
+		<-p.s.Done()
+		return
+	}
+	defer permit.Close()
+	select {
+	case <-permit.Context().Done():
+		p.s.Close(wire.SessionUnauthorized, context.Cause(permit.Context()).Error())
+		<-p.s.Done()
+	case <-p.s.Done():
+	}
+}
+
+// pause waits for d or the end of done.
+func pause(d time.Duration, done <-chan struct{}) {
+	select {
+	case <-time.After(d):
+	case <-done:
+	}
+}
+
+func (p *peer) admit() (Permit, error) {
+	p.admitted.Do(func() {
+		if p.r.cfg.Authorizer == nil {
+			p.permit = openDoor{}
+			return
+		}
+		setup, info := p.s.PeerSetup(), p.s.Conn().Info()
+		p.permit, p.refusal = p.r.cfg.Authorizer.Admit(Credentials{
+			Conn: info, Path: cmp.Or(info.Path, setup.Path), Tokens: setup.Tokens,
+		})
+		if p.refusal != nil {
+			p.r.cfg.Log.Info("session refused", "session", p.s.ID(), "remote", info.Remote.String(), "err", p.refusal)
+		}
+	})
+	return p.permit, p.refusal
+}
+
+// authorize refuses req through reject, or returns our name of its namespace.
+func (p *peer) authorize(req AuthRequest, params wire.Params, reject func(wire.RequestCode, string)) (wire.Namespace, bool) {
+	permit, err := p.admit()
 	if err == nil {
-		return true
+		req.Tokens = params.Tokens
+		var ns wire.Namespace
+		if ns, err = permit.Authorize(req); err == nil {
+			return ns, true
+		}
 	}
-	code, reason := wire.RequestUnauthorized, "not authorized"
+	code := wire.RequestUnauthorized
 	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
-		code, reason = refused.Code, refused.Reason
+		code = refused.Code
 	}
-	reject(code, reason)
-	return false
+	reject(code, shown(err))
+	if p.refusal != nil {
+		p.telling.Do(func() { close(p.told) })
+	}
+	return wire.Namespace{}, false
+}
+
+// shown returns what a peer may read of why it was refused.
+func shown(err error) string {
+	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
+		return refused.Reason
+	}
+	return "not authorized"
 }
 
 // HandleSubscribe implements moqt.Handler.
 func (p *peer) HandleSubscribe(req *moqt.SubscribeRequest) {
-	if !p.authorize(AuthRequest{Action: SubscribeTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject) {
+	ns, ok := p.authorize(AuthRequest{Action: SubscribeTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject)
+	if !ok {
 		return
 	}
+	name := track.Name{Namespace: ns, Name: req.Name.Name}
 	sub := &remoteSubscriber{req}
 	var hold time.Duration
 	if d := req.Params.RendezvousTimeout; d != nil {
 		hold = *d
 	}
-	p.r.post(func(now time.Time) []action { return p.r.core.subscribe(now, req.Name, sub, hold) })
+	p.r.post(func(now time.Time) []action { return p.r.core.subscribe(now, name, sub, hold) })
 	context.AfterFunc(req.Context(), func() {
-		p.r.post(func(now time.Time) []action { return p.r.core.unsubscribe(now, req.Name, sub) })
+		p.r.post(func(now time.Time) []action { return p.r.core.unsubscribe(now, name, sub) })
 	})
 }
 
@@ -78,10 +164,11 @@ func (s *remoteSubscriber) reject(code wire.RequestCode, reason string) { s.req.
 
 // HandlePublishNamespace implements moqt.Handler.
 func (p *peer) HandlePublishNamespace(req *moqt.PublishNamespaceRequest) {
-	if !p.authorize(AuthRequest{Action: PublishNamespace, Namespace: req.Namespace}, req.Params, req.Reject) {
+	ns, ok := p.authorize(AuthRequest{Action: PublishNamespace, Namespace: req.Namespace}, req.Params, req.Reject)
+	if !ok {
 		return
 	}
-	src := &source{ns: req.Namespace, peer: p, routable: true}
+	src := &source{ns: ns, theirs: req.Namespace, peer: p, routable: true}
 	p.r.post(func(now time.Time) []action { return p.r.core.announce(now, src) })
 	req.Accept()
 	context.AfterFunc(req.Context(), func() {
@@ -100,10 +187,11 @@ func lost(request context.Context) bool {
 
 // HandleSubscribeNamespace implements moqt.Handler.
 func (p *peer) HandleSubscribeNamespace(req *moqt.SubscribeNamespaceRequest) {
-	if !p.authorize(AuthRequest{Action: SubscribeNamespace, Namespace: req.Prefix}, req.Params, req.Reject) {
+	ns, ok := p.authorize(AuthRequest{Action: SubscribeNamespace, Namespace: req.Prefix}, req.Params, req.Reject)
+	if !ok {
 		return
 	}
-	w := &watcher{prefix: req.Prefix, sink: req}
+	w := &watcher{prefix: ns, sink: view{req, ns, p.permit}}
 	req.Accept()
 	p.r.post(func(time.Time) []action { return p.r.core.watch(w) })
 	context.AfterFunc(req.Context(), func() {
@@ -111,20 +199,59 @@ func (p *peer) HandleSubscribeNamespace(req *moqt.SubscribeNamespaceRequest) {
 	})
 }
 
+// A view is what a session that watches namespaces sees of them: those that it
+// may see, under the prefix as it spelled it.
+type view struct {
+	req    *moqt.SubscribeNamespaceRequest
+	prefix wire.Namespace // ours
+	permit Permit
+}
+
+func (v view) Announce(ns wire.Namespace) {
+	if theirs, ok := v.spell(ns); ok {
+		v.req.Announce(theirs)
+	}
+}
+
+func (v view) Withdraw(ns wire.Namespace) {
+	if theirs, ok := v.spell(ns); ok {
+		v.req.Withdraw(theirs)
+	}
+}
+
+func (v view) spell(ns wire.Namespace) (theirs wire.Namespace, ok bool) {
+	if !v.permit.Visible(ns) {
+		return wire.Namespace{}, false
+	}
+	return respell(ns, v.prefix, v.req.Prefix)
+}
+
+// respell replaces the prefix from of ns by to.
+func respell(ns, from, to wire.Namespace) (wire.Namespace, bool) {
+	suffix, ok := ns.TrimPrefix(from)
+	if !ok {
+		return wire.Namespace{}, false
+	}
+	out, err := to.Join(suffix)
+	return out, err == nil
+}
+
 // HandlePublish implements moqt.Handler.
 func (p *peer) HandlePublish(req *moqt.PublishRequest) {
-	if !p.authorize(AuthRequest{Action: PublishTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject) {
+	ns, ok := p.authorize(AuthRequest{Action: PublishTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject)
+	if !ok {
 		return
 	}
-	src := &source{ns: req.Name.Namespace, peer: p}
+	name := track.Name{Namespace: ns, Name: req.Name.Name}
+	src := &source{ns: ns, theirs: req.Name.Namespace, peer: p}
 	p.r.post(func(now time.Time) []action {
-		epoch, acts := p.r.core.published(now, src, req.Name, &remotePublication{req})
+		epoch, acts := p.r.core.published(now, src, name, &remotePublication{req})
 		if epoch == 0 {
 			return acts
 		}
 		acts = append(acts, p.r.core.announce(now, src)...)
 		context.AfterFunc(req.Context(), func() {
-			p.r.upstreamEnded(req.Name, epoch, context.Cause(req.Context()))
+			p.r.upstreamEnded(name, epoch, context.Cause(req.Context()))
 			if !lost(req.Context()) {
 				p.r.post(func(now time.Time) []action { return p.r.core.withdraw(now, src) })
 			}
@@ -157,10 +284,11 @@ func (r *Relay) connect(a actConnect) {
 		// What ended says may come before SubscribeInto returns; the core must
 		// hear it after the answer.
 		upstream, ended := context.WithCancelCause(context.Background())
-		up, err := a.peer.s.SubscribeInto(ctx, a.name, a.into, track.SubscribeOptions{}, ended)
+		theirs, _ := respell(a.name.Namespace, a.src.ns, a.src.theirs)
+		up, err := a.src.peer.s.SubscribeInto(ctx, track.Name{Namespace: theirs, Name: a.name.Name}, a.into, track.SubscribeOptions{}, ended)
 		if err != nil {
 			r.metrics.connects.WithLabelValues("refused").Inc()
-			r.cfg.Log.Info("upstream subscription failed", "track", a.name, "session", a.peer.s.ID(), "err", err)
+			r.cfg.Log.Info("upstream subscription failed", "track", a.name, "session", a.src.peer.s.ID(), "err", err)
 			r.post(func(now time.Time) []action { return r.core.connected(now, a.name, a.epoch, nil, err) })
 			return
 		}
