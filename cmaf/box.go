@@ -11,12 +11,10 @@ import (
 type fourCC uint32
 
 const (
-	typeAvcC fourCC = 'a'<<24 | 'v'<<16 | 'c'<<8 | 'C'
 	typeBtrt fourCC = 'b'<<24 | 't'<<16 | 'r'<<8 | 't'
 	typeEdts fourCC = 'e'<<24 | 'd'<<16 | 't'<<8 | 's'
 	typeElst fourCC = 'e'<<24 | 'l'<<16 | 's'<<8 | 't'
 	typeEmsg fourCC = 'e'<<24 | 'm'<<16 | 's'<<8 | 'g'
-	typeEsds fourCC = 'e'<<24 | 's'<<16 | 'd'<<8 | 's'
 	typeFree fourCC = 'f'<<24 | 'r'<<16 | 'e'<<8 | 'e'
 	typeFtyp fourCC = 'f'<<24 | 't'<<16 | 'y'<<8 | 'p'
 	typeHdlr fourCC = 'h'<<24 | 'd'<<16 | 'l'<<8 | 'r'
@@ -43,9 +41,6 @@ const (
 	typeTrex fourCC = 't'<<24 | 'r'<<16 | 'e'<<8 | 'x'
 	typeTrun fourCC = 't'<<24 | 'r'<<16 | 'u'<<8 | 'n'
 
-	typeAvc1 fourCC = 'a'<<24 | 'v'<<16 | 'c'<<8 | '1'
-	typeAvc3 fourCC = 'a'<<24 | 'v'<<16 | 'c'<<8 | '3'
-	typeMp4a fourCC = 'm'<<24 | 'p'<<16 | '4'<<8 | 'a'
 	typeSoun fourCC = 's'<<24 | 'o'<<16 | 'u'<<8 | 'n'
 	typeVide fourCC = 'v'<<24 | 'i'<<16 | 'd'<<8 | 'e'
 )

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/broadcastd/broadcastd/cmaf/codec"
 )
 
 // The samples that come out are those that mp4ff finds in the file, in bytes
@@ -12,6 +14,7 @@ import (
 func TestDemuxerFixtures(t *testing.T) {
 	for _, name := range []string{
 		"keyframe.mp4", "everyframe.mp4", "cmaf.mp4", "editlist.mp4", "baseoffset.mp4", "nooffset.mp4", "dash.mp4", "video.mp4", "audio.mp4",
+		"hevc.mp4", "hevc10.mp4", "av1.mp4", "av110.mp4", "avc10.mp4", "opus.mp4", "flac.mp4", "tracks.mp4",
 	} {
 		in := fixture(t, name)
 		want := oracle(t, in)
@@ -81,16 +84,26 @@ func checkChunks(t *testing.T, tr *captureTrack, p ChunkPolicy) {
 }
 
 func TestDemuxerHeaders(t *testing.T) {
+	video := func(codec string, depth int) Header {
+		return Header{Kind: KindVideo, Codec: codec, Timescale: 12800, Width: 160, Height: 120, FrameRate: 25, BitDepth: depth}
+	}
 	for _, tt := range []struct {
 		file string
 		want []Header
 	}{
 		{"keyframe.mp4", []Header{
-			{Kind: KindVideo, Codec: "avc1.64000b", Timescale: 12800, Width: 160, Height: 120, FrameRate: 25},
+			{Kind: KindVideo, Codec: "avc1.64000b", Timescale: 12800, Width: 160, Height: 120, FrameRate: 25, BitDepth: 8},
 			{Kind: KindAudio, Codec: "mp4a.40.2", Timescale: 48000, SampleRate: 48000, Channels: 2, Bitrate: 32000},
 		}},
-		{"video.mp4", []Header{{Kind: KindVideo, Codec: "avc1.64000b", Timescale: 12800, Width: 160, Height: 120, FrameRate: 25}}},
+		{"video.mp4", []Header{{Kind: KindVideo, Codec: "avc1.64000b", Timescale: 12800, Width: 160, Height: 120, FrameRate: 25, BitDepth: 8}}},
 		{"audio.mp4", []Header{{Kind: KindAudio, Codec: "mp4a.40.2", Timescale: 48000, SampleRate: 48000, Channels: 2, Bitrate: 32000, Language: "eng"}}},
+		{"hevc.mp4", []Header{video("hvc1.1.6.L30.90", 8)}},
+		{"hevc10.mp4", []Header{video("hev1.2.4.L30.90", 10)}},
+		{"av1.mp4", []Header{video("av01.0.00M.08", 8)}},
+		{"av110.mp4", []Header{video("av01.0.00M.10.0.110.09.16.09.0", 10)}},
+		{"avc10.mp4", []Header{video("avc1.6e000b", 10)}},
+		{"opus.mp4", []Header{{Kind: KindAudio, Codec: "opus", Timescale: 48000, SampleRate: 48000, Channels: 2, Bitrate: 32000}}},
+		{"flac.mp4", []Header{{Kind: KindAudio, Codec: "fLaC", Timescale: 96000, SampleRate: 96000, Channels: 1, Bitrate: 128000}}},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			got, err := demux(fixture(t, tt.file), 0, DemuxerConfig{})
@@ -119,6 +132,6 @@ func TestDemuxerHeaders(t *testing.T) {
 
 // brief returns what of h is meant to be compared.
 func brief(h Header) Header {
-	h.Init, h.nalLength, h.trackID, h.defaults, h.shift = nil, 0, 0, sampleDefaults{}, 0
+	h.Init, h.keyFrames, h.trackID, h.defaults, h.shift = nil, codec.KeyFrames{}, 0, sampleDefaults{}, 0
 	return h
 }

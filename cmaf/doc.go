@@ -29,6 +29,11 @@
 // zero; a tfdt cannot, so whoever writes chunks first moves all tracks by one
 // constant (publishers of live media add a whole number of seconds).
 //
-// Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 23000-19 (CMAF), ISO/IEC
-// 14496-15 (avc1), ISO/IEC 14496-14 and 14496-3 (mp4a), RFC 6381 (codecs).
+// # Codecs
+//
+// H.264 (avc1, avc3), HEVC (hvc1, hev1), AV1 (av01), AAC (mp4a), Opus and FLAC
+// (fLaC), at any bit depth. Package codec reads their configuration; a sample
+// entry travels on byte for byte.
+//
+// Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 23000-19 (CMAF), RFC 6381 (codecs).
 package cmaf

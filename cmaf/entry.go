@@ -12,56 +12,19 @@ const (
 	maxSampleEntry  = 64 << 10
 )
 
-// An entryCodec reads one kind of sample entry. Its config is the box inside
-// that configures the decoder, and parse fills h from it.
-type entryCodec struct {
-	kind    Kind
-	allSync bool // every sample is a random access point, whatever its flags say
-	config  fourCC
-	parse   func(entry fourCC, config *box, h *Header) error
-}
-
-// codecOf is the table of sample entries that can be carried.
-func codecOf(entry fourCC) (entryCodec, bool) {
-	switch entry {
-	case typeAvc1, typeAvc3:
-		return entryCodec{kind: KindVideo, config: typeAvcC, parse: parseAvcC}, true
-	case typeMp4a:
-		return entryCodec{kind: KindAudio, allSync: true, config: typeEsds, parse: parseEsds}, true
-	}
-	return entryCodec{}, false
-}
-
-func parseAvcC(entry fourCC, b *box, h *Header) error {
-	v, err := codec.AVC(entry.String(), b.body)
+// parseEntry fills h from a sample entry of t's handler.
+func (t *trak) parseEntry(entry *box) error {
+	c, err := codec.EntryOf(entry.typ.String())
 	if err != nil {
-		return b.fail("%v", err)
+		return entry.fail("%v", err)
 	}
-	h.Codec, h.FrameRate, h.nalLength = v.Codec, v.FrameRate, v.NALLength
-	if v.Width > 0 {
-		h.Width, h.Height = v.Width, v.Height
+	h := &t.header
+	if h.Kind = KindAudio; c.Video != nil {
+		h.Kind = KindVideo
 	}
-	return nil
-}
-
-func parseEsds(_ fourCC, b *box, h *Header) error {
-	if _, _, err := b.fullBox(4); err != nil {
-		return err
+	if (h.Kind == KindVideo) != (t.handler == typeVide) {
+		return entry.fail("does not go with the handler %s", t.handler)
 	}
-	a, err := codec.ESDS(b.body[4:])
-	if err != nil {
-		return b.fail("%v", err)
-	}
-	h.Codec, h.SampleRate, h.Bitrate = a.Codec, a.SampleRate, max(h.Bitrate, a.Bitrate)
-	if a.Channels > 0 {
-		h.Channels = a.Channels
-	}
-	return nil
-}
-
-// parseEntry fills h from a sample entry.
-func (c entryCodec) parseEntry(entry *box, h *Header) error {
-	h.Kind = c.kind
 	fixed, err := parseEntryFields(entry, h)
 	if err != nil {
 		return err
@@ -76,18 +39,49 @@ func (c entryCodec) parseEntry(entry *box, h *Header) error {
 		if !ok {
 			break
 		}
-		switch b.typ {
-		case c.config:
-			err, found = c.parse(entry.typ, &b, h), true
-		case typeBtrt:
+		switch {
+		case b.typ == typeBtrt:
 			err = parseBtrt(&b, h)
+		case b.typ.String() == c.Config && !found:
+			err, found = parseConfig(&b, c, h), true
 		}
 		if err != nil {
 			return err
 		}
 	}
 	if !found {
-		return entry.fail("has no %s", c.config)
+		return entry.fail("has no %s", c.Config)
+	}
+	return nil
+}
+
+// parseConfig fills h from the box that configures the decoder.
+func parseConfig(b *box, c codec.Entry, h *Header) error {
+	config := b.body
+	if c.FullBox {
+		if _, _, err := b.fullBox(4); err != nil {
+			return err
+		}
+		config = config[4:]
+	}
+	if c.Video != nil {
+		v, err := c.Video(config)
+		if err != nil {
+			return b.fail("%v", err)
+		}
+		h.Codec, h.FrameRate, h.BitDepth, h.keyFrames = v.Codec, v.FrameRate, v.BitDepth, v.KeyFrames
+		if v.Width > 0 {
+			h.Width, h.Height = v.Width, v.Height
+		}
+		return nil
+	}
+	a, err := c.Audio(config)
+	if err != nil {
+		return b.fail("%v", err)
+	}
+	h.Codec, h.SampleRate, h.Bitrate = a.Codec, a.SampleRate, max(h.Bitrate, a.Bitrate)
+	if a.Channels > 0 {
+		h.Channels = a.Channels
 	}
 	return nil
 }

@@ -21,21 +21,21 @@ type Header struct {
 	Init []byte
 
 	Kind  Kind
-	Codec string // RFC 6381, from the bitstream: "avc1.64001f", "mp4a.40.2"
+	Codec string // RFC 6381, from the bitstream: "avc1.64001f", "hvc1.1.6.L93.90", "opus"
 
 	Timescale uint32 // ticks per second of every time in the track's chunks
 
 	Width, Height int     // picture size in pixels after cropping; video only
 	FrameRate     float64 // pictures per second; 0: unknown; video only
+	BitDepth      int     // bits of a luma sample; 0: unknown; video only
 
 	SampleRate, Channels int // Hz and count as decoded; audio only
 
 	Bitrate  int    // bits per second: the most that the input states; 0: unknown
 	Language string // ISO 639-2/T; empty: undetermined
 
-	// nalLength is how many bytes hold a NAL unit's length, to tell a key frame
-	// from its bytes where its flags say nothing. 0: not such a codec.
-	nalLength int
+	// keyFrames tells a key frame from its bytes where its flags say nothing.
+	keyFrames codec.KeyFrames
 
 	// What a foreign header leaves to its readers, applied by ParseChunks.
 	// Zero in the Headers of tracks that this package wrote.
@@ -66,9 +66,9 @@ type sampleDefaults struct {
 // that its bytes give.
 func (h Header) sampleFlags(flags uint32, data []byte) uint32 {
 	switch {
-	case flags != 0 || h.nalLength == 0:
+	case flags != 0 || !h.keyFrames.Known():
 		return flags
-	case codec.AVCKeyFrame(data, h.nalLength):
+	case h.keyFrames.Is(data):
 		return FlagsSync
 	}
 	return FlagsNonSync

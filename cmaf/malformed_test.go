@@ -87,7 +87,7 @@ func TestDemuxerMalformed(t *testing.T) {
 		{"a track ID twice", patch(t, in, 20, u32s(2), "moov", "trak", "tkhd"), "moov/trak", -1, "has track ID 2, and so has"},
 		{"track ID 0", patch(t, in, 20, u32s(0), "moov", "trak", "tkhd"), "moov/trak/tkhd", at("moov", "trak", "tkhd"), "track ID is 0"},
 		{"only metadata tracks", bytes.ReplaceAll(bytes.ReplaceAll(in, []byte("vide"), []byte("meta")), []byte("soun"), []byte("meta")), "moov", at("moov"), "no video or audio"},
-		{"unknown codec", p(4, []byte("xyz1"), entry...), strings.Join(entry[:6], "/") + "/xyz1", at(entry...), "not a codec"},
+		{"unknown codec", p(4, []byte("xyz1"), entry...), strings.Join(entry[:6], "/") + "/xyz1", at(entry...), "codec xyz1"},
 		{"audio codec in a video track", p(4, []byte("mp4a"), entry...), strings.Join(entry[:6], "/") + "/mp4a", at(entry...), "handler vide"},
 		{"no avcC", p(4, []byte("free"), avcC...), strings.Join(entry, "/"), at(entry...), "no avcC"},
 		{"avcC cut", p(8+6, []byte{0xff, 0xff}, avcC...), strings.Join(avcC, "/"), at(avcC...), "ends inside SPS 1"},

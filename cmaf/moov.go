@@ -14,7 +14,6 @@ type trak struct {
 	id      uint32
 	handler fourCC
 	known   bool // a track that can be carried; else its samples are left out
-	allSync bool
 	header  Header
 	entry   []byte // the sample entry, header included; aliases the input
 	matrix  [9]int32
@@ -376,17 +375,10 @@ func (t *trak) parseStsd(stsd *box) error {
 	if entry.size > maxSampleEntry {
 		return entry.fail("has %d bytes, at most %d are taken", entry.size, maxSampleEntry)
 	}
-	c, ok := codecOf(entry.typ)
-	if !ok {
-		return entry.fail("is not a codec that can be carried; H.264 (avc1, avc3) and AAC (mp4a) can")
-	}
-	if (c.kind == KindVideo) != (t.handler == typeVide) {
-		return entry.fail("does not go with the handler %s", t.handler)
-	}
-	if err := c.parseEntry(&entry, &t.header); err != nil {
+	if err := t.parseEntry(&entry); err != nil {
 		return err
 	}
-	t.known, t.allSync, t.entry = true, c.allSync, before[:entry.size]
+	t.known, t.entry = true, before[:entry.size]
 	return nil
 }
 

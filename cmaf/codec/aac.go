@@ -70,7 +70,7 @@ func ESDS(p []byte) (Audio, error) {
 		return Audio{}, fmt.Errorf("decoder configuration of %d bytes, needs 13", len(dc))
 	}
 	if dc[0] != objectTypeAAC {
-		return Audio{}, fmt.Errorf("object type 0x%02x is not supported, only AAC (0x40)", dc[0])
+		return Audio{}, fmt.Errorf("object type 0x%02x (%s) cannot be carried; of mp4a AAC (0x40) can", dc[0], objectName(dc[0]))
 	}
 	asc, err := descriptor(dc[13:], tagDecSpecific)
 	if err != nil {

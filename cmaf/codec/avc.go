@@ -1,8 +1,6 @@
 package codec
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -19,25 +17,26 @@ func AVC(entry string, record []byte) (Video, error) {
 	if p[0] != 1 {
 		return Video{}, fmt.Errorf("configuration version %d is not 1", p[0])
 	}
-	v := Video{Codec: avcCodec(entry, p[1:4]), NALLength: int(p[4]&3) + 1}
-	if v.NALLength == 3 {
+	v := Video{Codec: avcCodec(entry, p[1:4]), KeyFrames: KeyFrames{syntaxAVC, int(p[4]&3) + 1}}
+	if v.KeyFrames.nalLength == 3 {
 		return Video{}, errors.New("NAL unit lengths of 3 bytes are not allowed")
 	}
 	count := int(p[5] & 31)
 	p = p[6:]
 	for i := range count {
-		if len(p) < 2 || len(p)-2 < int(binary.BigEndian.Uint16(p)) {
-			return Video{}, fmt.Errorf("ends inside SPS %d of %d", i+1, count)
+		nal, rest, err := cutParameterSet(p, "SPS", i, count)
+		if err != nil {
+			return Video{}, err
 		}
-		n := int(binary.BigEndian.Uint16(p))
 		if i == 0 {
-			s, err := parseSPS(p[2 : 2+n])
+			s, err := parseSPS(nal)
 			if err != nil {
 				return Video{}, err
 			}
-			v.Codec, v.Width, v.Height, v.FrameRate = avcCodec(entry, p[3:6]), s.width, s.height, s.frameRate
+			v.Codec, v.Width, v.Height = avcCodec(entry, nal[1:4]), s.width, s.height
+			v.FrameRate, v.BitDepth = s.frameRate, s.bitDepth
 		}
-		p = p[2+n:]
+		p = rest
 	}
 	if count == 0 && entry != "avc3" {
 		return Video{}, fmt.Errorf("has no SPS, which %s needs", entry)
@@ -49,30 +48,26 @@ func AVC(entry string, record []byte) (Video, error) {
 // constraint flags and level in hexadecimal.
 func avcCodec(entry string, p []byte) string { return fmt.Sprintf("%s.%x", entry, p) }
 
-// AVCKeyFrame reports whether a sample is an IDR picture: whether the first of
+// avcKeyFrame reports whether a sample is an IDR picture: whether the first of
 // its NAL units that is a slice is one of an IDR (ISO/IEC 14496-10 table 7-1).
-func AVCKeyFrame(sample []byte, nalLength int) bool {
-	for len(sample) > nalLength {
-		size := 0
-		for _, c := range sample[:nalLength] {
-			size = size<<8 | int(c)
+func avcKeyFrame(sample []byte, nalLength int) bool {
+	for {
+		nal, rest := cutNAL(sample, nalLength)
+		if nal == nil {
+			return false
 		}
-		sample = sample[nalLength:]
-		if size == 0 {
-			continue
-		}
-		switch typ := sample[0] & 31; typ {
+		switch typ := nal[0] & 31; typ {
 		case 1, 2, 5:
 			return typ == 5
 		}
-		sample = sample[min(size, len(sample)):]
+		sample = rest
 	}
-	return false
 }
 
 type avcSPS struct {
 	width, height int
 	frameRate     float64 // 0: not said
+	bitDepth      int     // of luma
 }
 
 // parseSPS reads an H.264 sequence parameter set, NAL unit header included,
@@ -81,8 +76,8 @@ func parseSPS(nal []byte) (avcSPS, error) {
 	if len(nal) < 5 || nal[0]&31 != 7 {
 		return avcSPS{}, fmt.Errorf("SPS: not a sequence parameter set")
 	}
-	var s avcSPS
-	r := bitReader{b: bytes.ReplaceAll(nal[4:], []byte{0, 0, 3}, []byte{0, 0})}
+	s := avcSPS{bitDepth: 8}
+	r := bitReader{b: rbsp(nal[4:])}
 	r.ue() // seq_parameter_set_id
 	chroma, separate := uint32(1), false
 	switch nal[1] { // profile_idc
@@ -94,7 +89,11 @@ func parseSPS(nal []byte) (avcSPS, error) {
 		if chroma == 3 {
 			separate = r.flag()
 		}
-		r.ue()        // bit_depth_luma_minus8
+		depth := r.ue() // bit_depth_luma_minus8
+		if depth > 6 {
+			return s, fmt.Errorf("SPS: bit_depth_luma_minus8 %d", depth)
+		}
+		s.bitDepth += int(depth)
 		r.ue()        // bit_depth_chroma_minus8
 		r.flag()      // qpprime_y_zero_transform_bypass_flag
 		if r.flag() { // seq_scaling_matrix_present_flag
@@ -217,9 +216,5 @@ func vuiFrameRate(r *bitReader) float64 {
 	if tick == 0 || r.over {
 		return 0
 	}
-	rate := float64(scale) / float64(tick) / 2
-	if rate < 0.1 || rate > 1000 { // a placeholder such as 90000, not a rate
-		return 0
-	}
-	return rate
+	return plausibleRate(float64(scale) / float64(tick) / 2)
 }

@@ -27,9 +27,18 @@ func (r *bitReader) bits(n int) uint32 {
 	return v
 }
 
+// skip passes over n bits, which is not negative.
+func (r *bitReader) skip(n int) {
+	if n > 8*len(r.b)-r.pos {
+		r.over, n = true, 8*len(r.b)-r.pos
+	}
+	r.pos += n
+}
+
 func (r *bitReader) flag() bool { return r.bit() == 1 }
 
-// ue reads an unsigned Exp-Golomb code (ISO/IEC 14496-10 section 9.1).
+// ue reads an unsigned Exp-Golomb code (ISO/IEC 14496-10 section 9.1), which
+// AV1 has as uvlc().
 func (r *bitReader) ue() uint32 {
 	zeros := 0
 	for r.bit() == 0 {

@@ -25,14 +25,14 @@ var records = []struct {
 	name, hex string
 	want      Video
 }{
-	{"yuv420p", "0164000bffe100196764000bacd942847e5c0440000003004000000c83c50a658001000668ebe3cb22c0fdf8f800", Video{"avc1.64000b", 160, 120, 25, 4}},
-	{"profile baseline", "0142c01fffe100176742c01fd9005005bb011000003e90000ea600f183248001000568cb83cb20", Video{"avc1.42c01f", 1280, 720, 30000. / 1001, 4}},
-	{"cropped from 1088 lines", "0164002affe1001b6764002aacd940780227e5c044000003000400000301e03c60c65801000668ebe3cb22c0fdf8f800", Video{"avc1.64002a", 1920, 1080, 60, 4}},
-	{"interlaced", "01640028ffe1001a67640028acd94078044fde0220000003002000000643e2c5b2c001000668fba3cb22c0fdf8f800", Video{"avc1.640028", 1920, 1080, 25, 4}},
-	{"yuv422p10le", "017a001fffe1001b677a001fb6cd940a02ff89c044000003000400000301903c60c65801000668ebe3cb22c0fefafa00", Video{"avc1.7a001f", 640, 360, 50, 4}},
-	{"yuv444p cqm=jvt", "01f4000dffe1001967f4000d919b282a33c7c5e022000007d2000177001e28532c01000868ebe3c44c000440fff8f800", Video{"avc1.f4000d", 322, 182, 24000. / 1001, 4}},
-	{"gray", "0164000affe100196764000af3650b13b016c8000003000800000300f078912cb001000668ebe3cb22c0fcf8f800", Video{"avc1.64000a", 176, 144, 15, 4}},
-	{"nal-hrd, colours, sar, overscan, chromaloc", "0164001effe100296764001eacd940a02ff970eb5010202b70000003001000000303c602001e840007a13930c01e2c5b2c01000568ebecb22cfdf8f800", Video{"avc1.64001e", 640, 360, 30, 4}},
+	{"yuv420p", "0164000bffe100196764000bacd942847e5c0440000003004000000c83c50a658001000668ebe3cb22c0fdf8f800", Video{"avc1.64000b", 160, 120, 25, 8, KeyFrames{syntaxAVC, 4}}},
+	{"profile baseline", "0142c01fffe100176742c01fd9005005bb011000003e90000ea600f183248001000568cb83cb20", Video{"avc1.42c01f", 1280, 720, 30000. / 1001, 8, KeyFrames{syntaxAVC, 4}}},
+	{"cropped from 1088 lines", "0164002affe1001b6764002aacd940780227e5c044000003000400000301e03c60c65801000668ebe3cb22c0fdf8f800", Video{"avc1.64002a", 1920, 1080, 60, 8, KeyFrames{syntaxAVC, 4}}},
+	{"interlaced", "01640028ffe1001a67640028acd94078044fde0220000003002000000643e2c5b2c001000668fba3cb22c0fdf8f800", Video{"avc1.640028", 1920, 1080, 25, 8, KeyFrames{syntaxAVC, 4}}},
+	{"yuv422p10le", "017a001fffe1001b677a001fb6cd940a02ff89c044000003000400000301903c60c65801000668ebe3cb22c0fefafa00", Video{"avc1.7a001f", 640, 360, 50, 10, KeyFrames{syntaxAVC, 4}}},
+	{"yuv444p cqm=jvt", "01f4000dffe1001967f4000d919b282a33c7c5e022000007d2000177001e28532c01000868ebe3c44c000440fff8f800", Video{"avc1.f4000d", 322, 182, 24000. / 1001, 8, KeyFrames{syntaxAVC, 4}}},
+	{"gray", "0164000affe100196764000af3650b13b016c8000003000800000300f078912cb001000668ebe3cb22c0fcf8f800", Video{"avc1.64000a", 176, 144, 15, 8, KeyFrames{syntaxAVC, 4}}},
+	{"nal-hrd, colours, sar, overscan, chromaloc", "0164001effe100296764001eacd940a02ff970eb5010202b70000003001000000303c602001e840007a13930c01e2c5b2c01000568ebecb22cfdf8f800", Video{"avc1.64001e", 640, 360, 30, 8, KeyFrames{syntaxAVC, 4}}},
 }
 
 func TestAVC(t *testing.T) {
@@ -41,7 +41,7 @@ func TestAVC(t *testing.T) {
 			b := unhex(t, tt.hex)
 			got, err := AVC("avc1", b)
 			if err != nil || got.Codec != tt.want.Codec || got.Width != tt.want.Width || got.Height != tt.want.Height ||
-				math.Abs(got.FrameRate-tt.want.FrameRate) > 1e-9 || got.NALLength != tt.want.NALLength {
+				math.Abs(got.FrameRate-tt.want.FrameRate) > 1e-9 || got.KeyFrames != tt.want.KeyFrames || got.BitDepth != tt.want.BitDepth {
 				t.Errorf("AVC = %+v, %v; want %+v", got, err, tt.want)
 			}
 			n := binary.BigEndian.Uint16(b[6:])
@@ -94,7 +94,7 @@ func TestAVCKeyFrame(t *testing.T) {
 		{"nothing", "", 4, false},
 		{"half a length", "0000", 4, false},
 	} {
-		if got := AVCKeyFrame(unhex(t, strings.ReplaceAll(tt.hex, " ", "")), tt.length); got != tt.want {
+		if got := (KeyFrames{syntaxAVC, tt.length}).Is(unhex(t, strings.ReplaceAll(tt.hex, " ", ""))); got != tt.want {
 			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
 		}
 	}
@@ -141,7 +141,7 @@ func TestESDS(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ name, hex, says string }{
-		{"MP3", strings.Replace(esds, "401500", "6b1500", 1), "0x6b"},
+		{"MP3", strings.Replace(esds, "401500", "6b1500", 1), "0x6b (MP3)"},
 		{"no end to a size", "03808080808080", "no end"},
 		{"another descriptor", "0600", "descriptor 3 is missing"},
 		{"an URL over the end", "030400014005", "ends early"},
@@ -157,20 +157,58 @@ func FuzzConfig(f *testing.F) {
 	for _, r := range records {
 		f.Add(unhex(f, r.hex))
 	}
-	f.Add(unhex(f, esds))
-	f.Add([]byte{0x11, 0x90})
+	for _, r := range hevcRecords {
+		f.Add(unhex(f, r.hex))
+	}
+	for _, r := range av1Records {
+		f.Add(unhex(f, r.hex))
+	}
+	for _, s := range []string{esds, dOps, "1190", "120032021000", "8000002210001000000000000000177000f000000000" + emptyMD5} {
+		f.Add(unhex(f, s))
+	}
+	entries := map[string]Entry{}
+	for _, typ := range []string{"avc1", "avc3", "hvc1", "hev1", "av01", "mp4a", "Opus", "fLaC"} {
+		e, err := EntryOf(typ)
+		if err != nil {
+			f.Fatal(err)
+		}
+		entries[typ] = e
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		if v, err := AVC("avc1", in); err == nil && (v.Width <= 0 || v.Height <= 0 || v.FrameRate < 0 || len(v.Codec) != 11) {
-			t.Fatalf("%x: %+v", in, v)
+		for typ, e := range entries {
+			checkConfig(t, typ, e, in)
 		}
-		for length := 1; length <= 4; length++ {
-			AVCKeyFrame(in, length)
+		if _, err := HEVC("hvc1", hvcC(in[:min(len(in), 1000)])); err == nil && len(in) < 20 {
+			t.Fatalf("%x is an SPS", in)
 		}
-		if a, err := ESDS(in); err == nil && (a.SampleRate <= 0 || a.Channels < 0 || a.Bitrate < 0) {
-			t.Fatalf("%x: %+v", in, a)
+		for s := syntaxAVC; s <= syntaxAV1; s++ {
+			for length := 1; length <= 4; length++ {
+				KeyFrames{s, length}.Is(in)
+			}
 		}
 		if a, err := AAC(in); err == nil && (a.SampleRate <= 0 || !strings.HasPrefix(a.Codec, "mp4a.40.")) {
 			t.Fatalf("%x: %+v", in, a)
 		}
 	})
+}
+
+func checkConfig(t *testing.T, typ string, e Entry, in []byte) {
+	if e.Audio != nil {
+		a, err := e.Audio(in)
+		if err == nil && (a.SampleRate <= 0 || a.Channels < 0 || a.Bitrate < 0 || !strings.EqualFold(a.Codec[:4], typ)) {
+			t.Fatalf("%s %x: %+v", typ, in, a)
+		}
+		return
+	}
+	v, err := e.Video(in)
+	if err != nil {
+		return
+	}
+	inBand := typ == "avc3" || typ == "hev1" || typ == "av01" // size may come later
+	if v.Width < 0 || v.Height < 0 || (v.Width == 0 || v.Height == 0) && !inBand || v.Width > 1<<17 || v.Height > 1<<18 {
+		t.Fatalf("%s %x: %+v", typ, in, v)
+	}
+	if v.FrameRate < 0 || v.FrameRate > 1000 || v.BitDepth > 16 || !v.KeyFrames.Known() || len(v.Codec) < 11 || v.Codec[:4] != typ {
+		t.Fatalf("%s %x: %+v", typ, in, v)
+	}
 }

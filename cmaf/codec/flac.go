@@ -1,0 +1,37 @@
+package codec
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// FLAC reads the content of a dfLa box after its version and flags
+// (Encapsulation of FLAC in ISO Base Media File Format section 3.3.2), which
+// opens with the STREAMINFO block of RFC 9639 section 8.2. The rate comes from
+// there, for a sample entry has no room for more than 65 535 Hz.
+//
+// The codecs parameter is "fLaC", the sample entry's type, as RFC 6381 and HLS
+// want it; Media Source Extensions take it and "flac" alike, WebCodecs knows
+// "flac" alone.
+func FLAC(p []byte) (Audio, error) {
+	const headerSize, infoSize = 4, 34
+	if len(p) < headerSize {
+		return Audio{}, fmt.Errorf("has %d bytes of metadata, needs %d", len(p), headerSize+infoSize)
+	}
+	if typ := p[0] & 0x7f; typ != 0 {
+		return Audio{}, fmt.Errorf("starts with the metadata block %d, not with STREAMINFO", typ)
+	}
+	if n := binary.BigEndian.Uint32(p) & 0xff_ffff; n != infoSize {
+		return Audio{}, fmt.Errorf("STREAMINFO of %d bytes, want %d", n, infoSize)
+	}
+	if p = p[headerSize:]; len(p) < infoSize {
+		return Audio{}, fmt.Errorf("ends inside STREAMINFO")
+	}
+	v := binary.BigEndian.Uint32(p[10:]) // 20 bits rate, 3 channels - 1, 5 bits per sample - 1, …
+	rate, channels := int(v>>12), int(v>>9&7)+1
+	if rate == 0 {
+		return Audio{}, errors.New("STREAMINFO: sample rate 0, which is for data that is no sound")
+	}
+	return Audio{Codec: "fLaC", SampleRate: rate, Channels: channels}, nil
+}

@@ -1,0 +1,34 @@
+package codec
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Opus reads the content of a dOps box (Encapsulation of Opus in ISO Base Media
+// File Format section 4.3.2). Opus always decodes to 48 kHz, whatever rate
+// went in.
+//
+// The codecs parameter is "opus" as browsers and WebCodecs have it; the sample
+// entry's "Opus" means the same to Media Source Extensions.
+//
+// PreSkip needs nothing from us: decoders drop that much themselves, and the
+// edit list that goes with it is applied to the decode times, so that what is
+// heard first keeps its presentation time.
+func Opus(p []byte) (Audio, error) {
+	if len(p) < 11 {
+		return Audio{}, fmt.Errorf("has %d bytes of content, needs 11", len(p))
+	}
+	version, channels, family := p[0], int(p[1]), p[10]
+	switch {
+	case version != 0:
+		return Audio{}, fmt.Errorf("version %d is not 0", version)
+	case channels == 0:
+		return Audio{}, errors.New("has 0 channels")
+	case family == 0 && channels > 2:
+		return Audio{}, fmt.Errorf("has %d channels without a channel mapping", channels)
+	case family != 0 && len(p) < 13+channels:
+		return Audio{}, fmt.Errorf("ends inside the mapping of %d channels", channels)
+	}
+	return Audio{Codec: "opus", SampleRate: 48000, Channels: channels}, nil
+}
