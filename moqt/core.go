@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -18,6 +19,10 @@ const optionSolicit = 0x40b5a
 // optionHop is the setup option with which moq-dev's stack tells its node ID,
 // in browsers from @moq/net 0.3 on.
 const optionHop = 0x40b55
+
+// maxReason is the longest reason of a close that every transport takes, in
+// bytes.
+const maxReason = 1024
 
 // ownControl is the control stream that we open. It is neither the peer's nor a
 // request stream, and takes no events.
@@ -226,6 +231,11 @@ func (c *core) close(err error) {
 		if we, ok := errors.AsType[*wire.Error](err); ok {
 			se.Code = we.Code
 		}
+	}
+	if len(se.Reason) > maxReason {
+		short := *se
+		short.Reason = strings.ToValidUTF8(short.Reason[:maxReason], "")
+		se = &short
 	}
 	c.do(actClose{se})
 	c.end(se)

@@ -28,9 +28,6 @@ type feed struct {
 	late bool                  // and those it opened should have come
 }
 
-// answered reports whether the request has been accepted.
-func (f *feed) answered() bool { return f.live }
-
 // subscribe asks for a track with SUBSCRIBE (section 10.7).
 func (c *core) subscribe(ev evSubscribe) {
 	err := c.refusal()
@@ -260,7 +257,7 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 		c.dropAlias(f.alias)
 	}
 	if f.reply != nil {
-		c.do(actReply{f.reply, reply{err: cause}})
+		c.do(actReply{f.reply, reply{err: unanswered(cause)}})
 		return
 	}
 	f.stopStreams(c, wire.ResetCancelled)

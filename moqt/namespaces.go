@@ -99,7 +99,7 @@ func (a *announced) over(c *core, _ *stream, cause error) {
 	if a.reply == nil {
 		return
 	}
-	a.answer(c, cause)
+	a.answer(c, unanswered(cause))
 	if i := slices.Index(c.announced, a); i >= 0 {
 		c.withdraw(i)
 	}
@@ -363,7 +363,7 @@ func (w *watch) over(c *core, _ *stream, cause error) {
 	for _, ns := range gone {
 		c.do(actNotice{queue: w.queue, ev: track.NamespaceEvent{Namespace: ns}})
 	}
-	c.do(actNotice{queue: w.queue, err: cause})
+	c.do(actNotice{queue: w.queue, err: unanswered(cause)})
 }
 
 // A namespaceQueue holds what a reader of Namespaces has not taken yet. A

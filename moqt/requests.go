@@ -202,6 +202,26 @@ func (c *core) request(sid streamID, r role, m wire.Request) *stream {
 	return st
 }
 
+// unanswered makes the error of a call whose request ended for cause: always a
+// *RequestError or a *SessionError.
+func unanswered(cause error) error {
+	e := &RequestError{Code: wire.RequestInternalError, Reason: cause.Error()}
+	switch cause := cause.(type) {
+	case *RequestError, *SessionError:
+		return cause
+	case *StreamError: // the peer gave up without an answer
+		switch cause.Code {
+		case wire.ResetGoingAway:
+			e.Code = wire.RequestGoingAway
+		case wire.ResetExcessiveLoad:
+			e.Code = wire.RequestExcessiveLoad
+		case wire.ResetExpiredAuthToken:
+			e.Code = wire.RequestExpiredAuthToken
+		}
+	}
+	return e
+}
+
 // takeID returns the ID of our next request.
 func (c *core) takeID() uint64 {
 	id := c.nextID
@@ -251,6 +271,13 @@ func (c *core) refusal() error {
 		return &RequestError{Code: wire.RequestGoingAway, Reason: "the peer has sent GOAWAY"}
 	}
 	return nil
+}
+
+// fits reports whether m does not exceed what a message may have. Names and
+// reasons always fit; properties may not.
+func fits(m wire.Message) bool {
+	_, err := wire.AppendMessage(nil, m)
+	return err == nil
 }
 
 // largest returns the largest object of t as a parameter, nil if there is none.

@@ -75,29 +75,40 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 		return
 	}
 	d.alias = c.takeAlias()
+	m := wire.SubscribeOK{TrackAlias: d.alias, Params: wire.Params{LargestObject: c.told(at)}, Properties: t.Properties()}
+	if !fits(m) { // they may come from another session, and are no fault of this one
+		c.refuse(st, wire.RequestInternalError, "the track's properties are too large")
+		return
+	}
 	s.d, s.live = d, true
-	c.granted(st, wire.SubscribeOK{TrackAlias: d.alias, Params: wire.Params{LargestObject: c.told(at)}, Properties: t.Info().Properties})
+	c.granted(st, m)
 	c.do(actServe{sid, d})
 }
 
 // publish offers a track with PUBLISH (section 10.10).
 func (c *core) publish(ev evPublish) {
-	name := ev.t.Name()
+	at := largest(ev.t)
+	s := &serving{name: ev.t.Name(), own: true, reply: ev.reply, joined: at}
+	s.d = egressSub{alias: c.nextAlias + 1, track: ev.t}
+	m := wire.Publish{
+		RequestID: c.nextID, Track: s.name, TrackAlias: s.d.alias,
+		Params: wire.Params{LargestObject: at}, Properties: ev.t.Properties(),
+	}
 	err := c.refusal()
-	if err == nil && c.served[name] != nil {
+	switch {
+	case err != nil:
+	case c.served[s.name] != nil:
 		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer is subscribed to this track"}
+	case !fits(m):
+		err = &RequestError{Code: wire.RequestInternalError, Reason: "the track's properties are too large"}
 	}
 	if err != nil {
 		c.do(actReply{ev.reply, reply{err: err}})
 		return
 	}
-	at := largest(ev.t)
-	s := &serving{name: name, own: true, reply: ev.reply, joined: at}
-	s.d = egressSub{alias: c.takeAlias(), track: ev.t}
-	c.served[name] = c.request(ev.sid, s, wire.Publish{
-		RequestID: c.takeID(), Track: name, TrackAlias: s.d.alias,
-		Params: wire.Params{LargestObject: at}, Properties: ev.t.Info().Properties,
-	})
+	c.takeAlias()
+	c.takeID()
+	c.served[s.name] = c.request(ev.sid, s, m)
 }
 
 func (c *core) takeAlias() uint64 {
@@ -230,7 +241,7 @@ func (s *serving) over(c *core, st *stream, cause error) {
 		c.do(actServeStop{st.sid, wire.ResetCancelled})
 	}
 	if s.reply != nil {
-		c.do(actReply{s.reply, reply{err: cause}})
+		c.do(actReply{s.reply, reply{err: unanswered(cause)}})
 	}
 }
 

@@ -191,14 +191,26 @@ func (c *core) aborted(sid streamID, code wire.ResetCode, recv bool) error {
 		c.do(actReset{sid, code})
 		st.sendDone = true
 	}
-	if f, ok := st.role.(*feed); ok && !recv && f.answered() {
-		// The publisher reads no updates any more, but may send on.
+	if !recv && !st.stoppable() {
 		c.reap(st)
 		return nil
 	}
 	c.over(st, &StreamError{Code: code, Remote: true})
 	c.abandon(st, wire.ResetCancelled)
 	return nil
+}
+
+// stoppable reports whether the peer cancels the request by stopping our half.
+// One whose answer we wait for, or who sends us a track, may just not read any
+// further: its own half tells, though perhaps later, how the request ends.
+func (st *stream) stoppable() bool {
+	switch r := st.role.(type) {
+	case *feed, *watch, *announced:
+		return false
+	case *serving:
+		return r.reply == nil
+	}
+	return true
 }
 
 // failed takes the failure of one of our streams.
@@ -282,8 +294,7 @@ func (c *core) reap(st *stream) {
 	c.do(actForget{st.sid})
 }
 
-// write sends a message. One that is too large is a fault of the application's
-// names and reasons, which the limits of section 2.4.1 rule out.
+// write sends a message. One that is too large has been ruled out before.
 func (c *core) write(st *stream, m wire.Message) {
 	if st.sendDone {
 		return

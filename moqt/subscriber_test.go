@@ -364,6 +364,13 @@ func TestRequestEnds(t *testing.T) {
 			st.Send(wire.RequestError{Code: wire.RequestDoesNotExist})
 			st.Close()
 		}, want: wire.RequestDoesNotExist},
+		{name: "refused, and our half stopped at once", answer: func(st *moqttest.PeerStream) {
+			st.Stop(wire.ResetCancelled)
+			time.Sleep(time.Second)
+			st.Send(wire.RequestError{Code: wire.RequestDoesNotExist})
+			st.Close()
+		}, want: wire.RequestDoesNotExist},
+		{name: "3.3.2 reset", answer: func(st *moqttest.PeerStream) { st.Reset(wire.ResetExcessiveLoad) }, want: wire.RequestExcessiveLoad},
 		{name: "10.6.1 redirected by a server", client: true, answer: func(st *moqttest.PeerStream) { st.Send(redirect) }, want: wire.RequestRedirect},
 		{name: "10.6.1 redirected to a URI by a client", answer: func(st *moqttest.PeerStream) { st.Send(redirect) }, closes: true},
 		{name: "silence", answer: func(*moqttest.PeerStream) {}, want: wire.RequestTimeout},
