@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -14,6 +13,14 @@ import (
 )
 
 const unlimited = 1 << 40
+
+// A tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+}
 
 // A fakeOut is a Conn for an egress: it takes what is written within limits
 // that the test sets, and keeps it.
@@ -111,6 +118,7 @@ func (s *fakeStream) SetReliableBoundary()            { s.boundary = len(s.data)
 
 // A sentStream is what a receiver makes of a stream.
 type sentStream struct {
+	begun   bool // the header is there
 	header  wire.SubgroupHeader
 	ids     []uint64 // of the objects that have begun
 	payload [][]byte
@@ -119,7 +127,7 @@ type sentStream struct {
 }
 
 // parse reads the stream as far as it came.
-func (s *fakeStream) parse(t testing.TB) (p sentStream) {
+func (s *fakeStream) parse(t tester) (p sentStream) {
 	t.Helper()
 	switch {
 	case s.fin:
@@ -131,13 +139,16 @@ func (s *fakeStream) parse(t testing.TB) (p sentStream) {
 		return p
 	}
 	h, n, err := wire.ParseSubgroupHeader(s.data)
+	if errors.Is(err, wire.ErrShort) {
+		return p
+	}
 	if err != nil {
 		t.Fatalf("the header of a stream: %v", err)
 	}
 	if s.boundary != n {
 		t.Errorf("the reliable boundary is at %d, want %d", s.boundary, n)
 	}
-	p.header = h
+	p.header, p.begun = h, true
 	var ids wire.ObjectIDs
 	for b := s.data[n:]; len(b) > 0; {
 		oh, n, err := wire.ParseObjectHeader(b, h.Properties)
@@ -181,7 +192,7 @@ func (p sentStream) String() string {
 
 // A rig steps a core by hand, in its own time, over a fakeOut.
 type rig struct {
-	t     testing.TB
+	t     tester
 	e     *egress // only what executes actions is used
 	core  *egressCore
 	conn  *fakeOut
@@ -191,7 +202,7 @@ type rig struct {
 	names map[*track.Track]string
 }
 
-func newRig(t testing.TB, cfg EgressConfig) *rig {
+func newRig(t tester, cfg EgressConfig) *rig {
 	r := &rig{t: t, conn: newFakeOut(), now: time.Unix(1_800_000_000, 0), names: map[*track.Track]string{}}
 	r.e = newEgress(r.conn, cfg, nil, nil)
 	r.core = r.e.core
@@ -299,7 +310,7 @@ func (r *rig) sent() (lines []string) {
 }
 
 // expect compares lines.
-func expect(t testing.TB, what string, got []string, want ...string) {
+func expect(t tester, what string, got []string, want ...string) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
 		var g, w string
@@ -316,7 +327,7 @@ func expect(t testing.TB, what string, got []string, want ...string) {
 }
 
 // subgroup opens a subgroup as an original publisher does.
-func subgroup(t testing.TB, tr *track.Track, group, id uint64) *track.SubgroupWriter {
+func subgroup(t tester, tr *track.Track, group, id uint64) *track.SubgroupWriter {
 	t.Helper()
 	w, err := tr.Subgroup(track.SubgroupHeader{Group: group, Subgroup: id, EndOfGroup: id == 0, FirstObject: true})
 	if err != nil {
@@ -326,7 +337,7 @@ func subgroup(t testing.TB, tr *track.Track, group, id uint64) *track.SubgroupWr
 }
 
 // objects writes objects from first to last, each of size bytes.
-func objects(t testing.TB, w *track.SubgroupWriter, first, last uint64, size int) {
+func objects(t tester, w *track.SubgroupWriter, first, last uint64, size int) {
 	t.Helper()
 	for id := first; id <= last; id++ {
 		if err := w.WriteObject(track.Object{ID: id, Payload: bytes.Repeat([]byte{byte(id)}, size)}); err != nil {
@@ -335,7 +346,7 @@ func objects(t testing.TB, w *track.SubgroupWriter, first, last uint64, size int
 	}
 }
 
-func finish(t testing.TB, w *track.SubgroupWriter) {
+func finish(t tester, w *track.SubgroupWriter) {
 	t.Helper()
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -343,7 +354,7 @@ func finish(t testing.TB, w *track.SubgroupWriter) {
 }
 
 // wholeGroup publishes a group of one subgroup.
-func wholeGroup(t testing.TB, tr *track.Track, group uint64, count, size int) {
+func wholeGroup(t tester, tr *track.Track, group uint64, count, size int) {
 	t.Helper()
 	w := subgroup(t, tr, group, 0)
 	objects(t, w, 0, uint64(count-1), size)
