@@ -30,8 +30,9 @@ type DemuxerConfig struct {
 	MaxMoov, MaxMoof int
 	// MaxMdat bounds one fragment's media, in bytes. Zero means 64 MiB.
 	MaxMdat int64
-	// Name names the tracks; it gets each track's header and how many tracks
-	// of the same kind came before it. Nil means "video", "video2", "audio" ….
+	// Name names the tracks. It gets a track's header and is called with n = 0,
+	// 1, … until the name is one that no other track has. Nil means "video",
+	// "video2", "audio" ….
 	Name func(h Header, n int) string
 }
 
@@ -41,7 +42,8 @@ type DemuxerConfig struct {
 //
 // Tracks are added when the first fragment comes, all at once. A moov that
 // comes again changes nothing if it says the same; otherwise the tracks that
-// differ are closed and added anew under their names. Tracks that are neither
+// differ are closed and added anew under their names, by which a track ID goes
+// on as long as it stays of its kind. Tracks that are neither
 // video nor audio are left out. Discontinuity is called when a track's decode
 // time steps back, or ahead by more than a second; the times stay as they are.
 //

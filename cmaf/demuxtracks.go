@@ -61,17 +61,19 @@ func (d *Demuxer) useMoov() error {
 	if d.moov == nil {
 		return nil
 	}
+	names, err := d.trackNames()
+	if err != nil {
+		return err
+	}
 	tracks := make([]demuxTrack, len(d.moov))
 	frag := make([]fragTrack, len(d.moov))
-	count := map[Kind]int{}
 	for i, t := range d.moov {
 		tracks[i] = demuxTrack{trak: t}
 		frag[i] = fragTrack{id: t.id, skip: !t.known, defaults: t.header.defaults, shift: t.header.shift}
 		if !t.known {
 			continue
 		}
-		tracks[i].name = d.c.Name(t.header, count[t.header.Kind])
-		count[t.header.Kind]++
+		tracks[i].name = names[i]
 		for j := range d.tracks {
 			old := &d.tracks[j]
 			if old.sink != nil && old.name == tracks[i].name && bytes.Equal(old.header.Init, t.header.Init) {
@@ -89,6 +91,33 @@ func (d *Demuxer) useMoov() error {
 	}
 	d.moov, d.tracks, d.frag, d.started = nil, tracks, frag, false
 	return nil
+}
+
+// trackNames names the latest moov's tracks, each differently. One that goes on
+// under its track ID and kind keeps its name, whatever came or went beside it.
+func (d *Demuxer) trackNames() ([]string, error) {
+	names := make([]string, len(d.moov))
+	taken := map[string]bool{"": true}
+	for i, t := range d.moov {
+		for j := range d.tracks {
+			old := &d.tracks[j]
+			if t.known && old.known && old.id == t.id && old.header.Kind == t.header.Kind {
+				names[i], taken[old.name] = old.name, true
+			}
+		}
+	}
+	for i, t := range d.moov {
+		for n := 0; t.known && names[i] == ""; n++ {
+			name := d.c.Name(t.header, n)
+			switch {
+			case !taken[name]:
+				names[i], taken[name] = name, true
+			case n == maxTracks:
+				return nil, fmt.Errorf("cmaf: no name for track %d: %q is taken, and no other is given", t.id, name)
+			}
+		}
+	}
+	return names, nil
 }
 
 // start adds the tracks that have no Sink yet.
