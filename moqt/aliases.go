@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -68,17 +69,21 @@ func (c *core) bind(d *dataStream, f *feed) {
 	c.do(actBind{d.sid, f.track, d.header})
 }
 
-// unpark takes the streams that wait for alias out of the queue, in order of
-// arrival.
+// unpark takes the streams that wait for alias out of the queue. Their readers
+// have raced each other to get there, so their groups are put in order.
 func (c *core) unpark(alias uint64, take func(*dataStream)) {
+	var found []*dataStream
 	c.parked = slices.DeleteFunc(c.parked, func(d *dataStream) bool {
-		if d.header.Alias != alias {
-			return false
+		if d.header.Alias == alias {
+			found = append(found, d)
 		}
+		return d.header.Alias == alias
+	})
+	slices.SortStableFunc(found, func(a, b *dataStream) int { return cmp.Compare(a.header.Group, b.header.Group) })
+	for _, d := range found {
 		c.timers.stop(&d.timer)
 		take(d)
-		return true
-	})
+	}
 }
 
 // dropAlias remembers that nobody wants alias any more.

@@ -31,7 +31,7 @@ type driver struct {
 // A uni is an inbound unidirectional stream.
 type uni struct {
 	recv    ReceiveStream
-	verdict chan *track.Track // of a data stream: what to fill, nil to leave it
+	verdict chan *track.SubgroupWriter // of a data stream: what to fill, nil to leave it
 }
 
 // What the driver tells itself.
@@ -234,9 +234,7 @@ func (d *driver) do(acts []action) {
 		case actForget:
 			d.forget(a.sid)
 		case actBind:
-			if u := d.unis[a.sid]; u != nil {
-				u.verdict <- a.t
-			}
+			d.bind(a)
 		default:
 			d.tell(a)
 		}
@@ -386,7 +384,7 @@ func (d *driver) accepted(recv ReceiveStream) {
 		recv.CancelRead(wire.ResetExcessiveLoad)
 		return
 	}
-	u := &uni{recv: recv, verdict: make(chan *track.Track, 1)}
+	u := &uni{recv: recv, verdict: make(chan *track.SubgroupWriter, 1)}
 	sid := d.newSID()
 	d.unis[sid] = u
 	d.go_(func() { d.post(drvUniEnd{sid, d.readUni(sid, u)}) })
@@ -444,25 +442,42 @@ func (d *driver) readSubgroup(sid streamID, u *uni, in *inbound) event {
 	if !d.post(evSubgroup{sid, in.header}) {
 		return nil
 	}
-	var t *track.Track
+	var w *track.SubgroupWriter
 	select {
-	case t = <-u.verdict:
-	case <-d.ctx.Done():
+	case w = <-u.verdict:
+	case <-d.ctx.Done(): // the loop is over, and says nothing more
+		select {
+		case w = <-u.verdict: // which has to be ended all the same
+		default:
+		}
 	}
-	if t == nil {
+	if w == nil {
 		return nil
 	}
-	w, err := t.Subgroup(track.HeaderFromWire(in.header))
-	if err == nil {
-		rest := in.rest
-		in.rest = nil
-		err = fill(w, rest, readerOf{u.recv})
-	}
+	rest := in.rest
+	in.rest = nil
+	err := fill(w, rest, readerOf{u.recv})
 	if err != nil {
 		u.recv.CancelRead(stopCode(err))
-		d.s.cfg.Log.Debug("data stream stopped", "track", t.Name(), "group", in.header.Group, "err", err)
+		d.s.cfg.Log.Debug("data stream stopped", "group", in.header.Group, "err", err)
 	}
 	return evSubgroupEnd{sid, err}
+}
+
+// bind opens the subgroup that a data stream fills. The loop does it, so that
+// subgroups are opened in the order in which the core knows them.
+func (d *driver) bind(a actBind) {
+	u := d.unis[a.sid]
+	if u == nil {
+		return
+	}
+	w, err := a.t.Subgroup(track.HeaderFromWire(a.header))
+	if err != nil {
+		u.recv.CancelRead(stopCode(err))
+		d.s.call(evSubgroupEnd{a.sid, err})
+		w = nil
+	}
+	u.verdict <- w
 }
 
 // readerOf hides that a stream can do more than read.

@@ -186,9 +186,10 @@ func (f *feed) subscribed(c *core, body []byte) error {
 	}
 	c.aliases[f.alias] = f
 	c.do(actCount{f.st.opener.String(), outcomeOK})
-	c.do(actReply{f.reply, reply{track: f.track}})
+	to := f.reply
 	f.reply = nil
-	c.goLive(f)
+	c.goLive(f) // first, so that a reader of the track finds what came early
+	c.do(actReply{to, reply{track: f.track}})
 	return nil
 }
 

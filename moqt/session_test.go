@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/broadcastd/broadcastd/moqt"
@@ -213,6 +214,123 @@ func TestSubscribeRefused(t *testing.T) {
 		_, err := b.Subscribe(t.Context(), video, track.SubscribeOptions{})
 		if e, ok := errors.AsType[*moqt.RequestError](err); !ok || e.Code != wire.RequestNotSupported {
 			t.Errorf("Subscribe: %v, want NOT_SUPPORTED", err)
+		}
+	})
+}
+
+// TestPublishBetweenSessions offers tracks to a handler, over and over.
+func TestPublishBetweenSessions(t *testing.T) {
+	for _, l := range links {
+		t.Run(l.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := make(chan *moqt.PublishRequest, 1)
+				h := handler{publish: func(r *moqt.PublishRequest) {
+					r.Accept()
+					asked <- r
+				}}
+				pub, _ := pair(t, l.cfg, moqt.Config{}, moqt.Config{Handler: h})
+				for round := range 3 {
+					tr := newTrack()
+					writeGroup(t, tr, 5, 3)
+					release, err := pub.Publish(t.Context(), tr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r := <-asked
+					reader := r.Track().NewReader(track.CurrentGroup)
+					readGroup(t, reader, 5, 3)
+					switch round {
+					case 0: // the publisher stops publishing
+						release()
+					case 1: // the track ends
+						tr.End(wire.PublishDoneTrackEnded, "over")
+					case 2: // the subscriber has enough
+						r.Close()
+					}
+					<-r.Context().Done()
+					_, endErr := reader.NextGroup(t.Context())
+					if end, ok := errors.AsType[*track.EndError](context.Cause(r.Context())); round < 2 && (!ok || end.Code != wire.PublishDoneTrackEnded || endErr != io.EOF) {
+						t.Errorf("round %d ended with %v and %v", round, context.Cause(r.Context()), endErr)
+					}
+					time.Sleep(time.Second) // virtual: for the last messages
+				}
+			})
+		})
+	}
+}
+
+// TestCut loses the connection in the middle of a group: a reader must see that
+// it was cut, not that it ended.
+func TestCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cc, sc := moqttest.Pair(moqttest.Config{})
+		pub, sub := run(t, cc, moqt.Config{}), run(t, sc, moqt.Config{Handler: handler{}})
+		tr := newTrack()
+		if _, err := pub.Announce(t.Context(), cam, tracks{"video": tr}); err != nil {
+			t.Fatal(err)
+		}
+		w, err := tr.Subgroup(track.SubgroupHeader{Group: 1, FirstObject: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.WriteObject(track.Object{Payload: []byte("whole")}); err != nil {
+			t.Fatal(err)
+		}
+		s := subscribe(t, sub, track.SubscribeOptions{})
+		g, err := s.Track().NewReader(track.CurrentGroup).NextGroup(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cc.Cut()
+		if _, err := g.Next(t.Context()); err == nil || err == io.EOF {
+			t.Errorf("the group ends with %v, want it cut", err)
+		}
+		<-sub.Done()
+		if code, _, ok := s.Track().Ended(); !ok || code != wire.PublishDoneInternalError {
+			t.Errorf("track ended %t with %v", ok, code)
+		}
+		w.Abort(wire.ResetCancelled)
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := prometheus.NewRegistry()
+		cfg := moqt.Config{Registerer: reg}
+		a, b := pair(t, moqttest.Config{}, cfg, cfg)
+		_, err := a.Subscribe(t.Context(), video, track.SubscribeOptions{})
+		if err == nil {
+			t.Fatal("Subscribe succeeds")
+		}
+		a.Close(wire.SessionUnauthorized, "")
+		<-b.Done()
+		synctest.Wait()
+		want := map[string]float64{
+			"broadcastd_moqt_sessions_opened_total":              2,
+			"broadcastd_moqt_sessions_closed_total UNAUTHORIZED": 2,
+			"broadcastd_moqt_requests_total SUBSCRIBE refused":   2,
+		}
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				name := f.GetName()
+				for _, l := range m.GetLabel() {
+					name += " " + l.GetValue()
+				}
+				if v, ok := want[name]; ok && v != m.GetCounter().GetValue() {
+					t.Errorf("%s is %v, want %v", name, m.GetCounter().GetValue(), v)
+				}
+				delete(want, name)
+			}
+		}
+		for name := range want {
+			t.Errorf("%s is missing", name)
 		}
 	})
 }
