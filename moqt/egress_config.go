@@ -31,22 +31,36 @@ type EgressConfig struct {
 	// MaxStreams is how many subgroup streams may be open at a time. Zero means
 	// 256.
 	MaxStreams int
+	// MaxWaiting is how many subgroups of one subscription may wait for a stream
+	// or be under way. The oldest that waits makes room. Zero means 1024.
+	MaxWaiting int
 	// Tick is how soon a refused write is tried again, and the measure of what
 	// was sent is read again while Ahead is used up. Zero means 10 ms.
 	Tick time.Duration
 }
 
+// withDefaults returns c with every field that is not above zero set to its
+// default.
 func (c EgressConfig) withDefaults() EgressConfig {
-	c.MaxLagGroups = cmp.Or(c.MaxLagGroups, 2)
-	c.MinLag = cmp.Or(c.MinLag, 500*time.Millisecond)
-	c.MaxLag = cmp.Or(c.MaxLag, 3*time.Second)
-	c.Stall = cmp.Or(c.Stall, 10*time.Second)
-	c.Ahead = cmp.Or(c.Ahead, 30*time.Millisecond)
-	c.MinAhead = cmp.Or(c.MinAhead, 32<<10)
-	c.MaxAhead = cmp.Or(c.MaxAhead, 256<<10)
-	c.MaxStreams = cmp.Or(c.MaxStreams, 256)
-	c.Tick = cmp.Or(c.Tick, 10*time.Millisecond)
+	c.MaxLagGroups = positive(c.MaxLagGroups, 2)
+	c.MinLag = positive(c.MinLag, 500*time.Millisecond)
+	c.MaxLag = positive(c.MaxLag, 3*time.Second)
+	c.Stall = positive(c.Stall, 10*time.Second)
+	c.Ahead = positive(c.Ahead, 30*time.Millisecond)
+	c.MinAhead = positive(c.MinAhead, 32<<10)
+	c.MaxAhead = positive(c.MaxAhead, 256<<10)
+	c.MaxStreams = positive(c.MaxStreams, 256)
+	c.MaxWaiting = positive(c.MaxWaiting, 1024)
+	c.Tick = positive(c.Tick, 10*time.Millisecond)
 	return c
+}
+
+func positive[T cmp.Ordered](v, or T) T {
+	var zero T
+	if v > zero {
+		return v
+	}
+	return or
 }
 
 // egressCounts is what happened since the last time it was read.

@@ -164,6 +164,30 @@ func TestEgressOwnStreamLimit(t *testing.T) {
 	}
 }
 
+// TestEgressWaitingIsBounded floods a subscriber that gets no stream with
+// subgroups of one group, which no newer group supersedes.
+func TestEgressWaitingIsBounded(t *testing.T) {
+	r := newRig(t, EgressConfig{MaxWaiting: 10})
+	tr := r.track("video")
+	sub := r.add(tr, nil)
+	r.conn.slots = 3
+	for id := range uint64(50) {
+		w := subgroup(t, tr, 0, id+1)
+		objects(t, w, id, id, 10)
+		r.run()
+		if len(sub.streams) > 10 {
+			t.Fatalf("%d subgroups are kept", len(sub.streams))
+		}
+	}
+	expect(t, "streams", r.sent(), "0/1 0..0 first ", "0/2 1..1 first ", "0/3 2..2 first ")
+	if got := r.core.counts.dropped; got != 40 {
+		t.Errorf("%d dropped, want 40", got)
+	}
+	if last := sub.streams[len(sub.streams)-1].log.Header().Subgroup; last != 50 {
+		t.Errorf("the newest subgroup kept is %d, want 50", last)
+	}
+}
+
 // TestEgressFlowControl gives credit in pieces of all sizes. Everything arrives
 // once, in order, and the last byte of a window is used.
 func TestEgressFlowControl(t *testing.T) {

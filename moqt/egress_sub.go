@@ -34,6 +34,9 @@ type egressSubscription struct {
 }
 
 func newEgressSubscription(e *egress, cfg egressSub) *egressSubscription {
+	if cfg.onDone == nil {
+		cfg.onDone = func(wire.PublishDoneCode, string, uint64) {}
+	}
 	return &egressSubscription{
 		cfg: cfg, egress: e, detach: func() {},
 		class: egressClass(cfg.priority, cfg.track.PublisherPriority()),
@@ -108,7 +111,20 @@ func (c *egressCore) arrive(now time.Time, s *egressSubscription, log *track.Sub
 			c.supersede(s)
 		}
 	}
+	if len(s.streams) >= c.cfg.MaxWaiting {
+		c.makeRoom(s)
+	}
 	s.streams = append(s.streams, c.newStream(now, s, log))
+}
+
+// makeRoom gives up the subgroup of s that has waited longest. If all have
+// streams, their number is bounded by that of the streams.
+func (c *egressCore) makeRoom(s *egressSubscription) {
+	i := slices.IndexFunc(s.streams, func(st *egressStream) bool { return st.state != egressStreaming })
+	if i >= 0 {
+		c.counts.dropped++
+		c.drop(s.streams[i], wire.ResetTooFarBehind)
+	}
 }
 
 // supersede makes way for a new group of s: older ones move behind it, and those

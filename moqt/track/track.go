@@ -36,14 +36,16 @@ type Config struct {
 	Charge func(delta int64)
 }
 
+// withDefaults returns c with every field that is not above zero set to its
+// default.
 func (c Config) withDefaults() Config {
-	c.MaxGroups = max(2, cmp.Or(c.MaxGroups, 256))
-	c.MaxAge = cmp.Or(c.MaxAge, 10*time.Second)
-	c.MaxBytes = cmp.Or(c.MaxBytes, 128<<20)
-	c.MaxGroupBytes = cmp.Or(c.MaxGroupBytes, 64<<20)
-	c.MaxObject = min(cmp.Or(c.MaxObject, 16<<20), 1<<30)
-	c.MaxObjectsPerGroup = cmp.Or(c.MaxObjectsPerGroup, 65536)
-	c.MaxOpenSubgroups = cmp.Or(c.MaxOpenSubgroups, 64)
+	c.MaxGroups = max(2, positive(c.MaxGroups, 256))
+	c.MaxAge = positive(c.MaxAge, 10*time.Second)
+	c.MaxBytes = positive(c.MaxBytes, 128<<20)
+	c.MaxGroupBytes = positive(c.MaxGroupBytes, 64<<20)
+	c.MaxObject = min(positive(c.MaxObject, 16<<20), 1<<30)
+	c.MaxObjectsPerGroup = positive(c.MaxObjectsPerGroup, 65536)
+	c.MaxOpenSubgroups = positive(c.MaxOpenSubgroups, 64)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -51,6 +53,14 @@ func (c Config) withDefaults() Config {
 		c.Charge = func(int64) {}
 	}
 	return c
+}
+
+func positive[T cmp.Ordered](v, or T) T {
+	var zero T
+	if v > zero {
+		return v
+	}
+	return or
 }
 
 // Info is what is fixed about a track.
