@@ -1,0 +1,190 @@
+package auth
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	here  = "127.0.0.1:5000"
+	there = "192.0.2.7:5000"
+)
+
+// A kit is a gate with a stream key and a token for stream/local/cam.
+type kit struct {
+	gate         Gate
+	sk, tok, old string
+	signing      Key
+}
+
+func newKit(t *testing.T) kit {
+	now := time.Now()
+	k := openKeyring(t, KeyringConfig{Now: func() time.Time { return now }})
+	kit := kit{gate: Gate{Loopback: Loopback{Enabled: true}, Keys: k}, signing: create(t, k, Ed25519)}
+	var err error
+	if kit.sk, _, err = k.CreateStream("stream/local/cam"); err != nil {
+		t.Fatal(err)
+	}
+	if kit.tok, _, err = k.Sign("stream/local/cam", "", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if kit.old, _, err = k.Sign("stream/local/cam", "", -time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	return kit
+}
+
+func TestGateSession(t *testing.T) {
+	k := newKit(t)
+	const (
+		admit = -1 // by the session
+		local = -2 // by the loopback rule
+		none  = -3 // refused for want of a credential
+	)
+	for _, tt := range []struct {
+		name, remote, path string
+		tokens             []string
+		want               int // or a Code
+	}{
+		{"nothing, from here", here, "/moq", nil, local},
+		{"nothing, from elsewhere", there, "/moq", nil, none},
+		{"token, from elsewhere", there, "/playback/cam?tok=" + k.tok, nil, admit},
+		{"token on any path", there, "/?tok=" + k.tok, nil, admit},
+		{"token in the SETUP", there, "", []string{k.tok}, admit},
+		{"token of another input", there, "/playback/other?tok=" + k.tok, nil, int(CodeWrongInput)},
+		{"expired, also from here", here, "/playback/cam?tok=" + k.old, nil, int(CodeExpired)},
+		{"stream key", there, "/publish/cam?sk=" + k.sk, nil, admit},
+		{"stream key of another input", there, "/publish/other?sk=" + k.sk, nil, int(CodeWrongInput)},
+		{"a token publishes nothing", there, "/publish/cam?tok=" + k.tok, nil, int(CodeWrongInput)},
+		{"nonsense, also from here", here, "/?tok=abc", nil, int(CodeMalformed)},
+		{"a query that cannot be read", here, "/?tok=%zz", nil, int(CodeMalformed)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := k.gate.Session(tt.remote, tt.path, tt.tokens)
+			if p != nil {
+				defer p.Close()
+			}
+			got := int(CodeOf(err))
+			switch {
+			case err == nil && len(p.grants) > 0:
+				got = admit
+			case err == nil:
+				got = local
+			case got == 0:
+				got = none
+			}
+			if got != tt.want {
+				t.Errorf("got %d (%v), want %d", got, err, tt.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), k.tok) || strings.Contains(err.Error(), k.old)) {
+				t.Errorf("the error %q quotes the token", err)
+			}
+		})
+	}
+	k.gate.Keys.mu.Lock()
+	defer k.gate.Keys.mu.Unlock()
+	if n := len(k.gate.Keys.grants); n != 0 {
+		t.Errorf("%d grants left, want none", n)
+	}
+}
+
+func TestPass(t *testing.T) {
+	k := newKit(t)
+	pass := func(remote, path string) *Pass {
+		p, err := k.gate.Session(remote, path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		return p
+	}
+	viewer, encoder, local := pass(there, "/?tok="+k.tok), pass(there, "/?sk="+k.sk), pass(here, "/")
+	cam, other := []string{"stream", "local", "cam"}, []string{"stream", "local", "other"}
+	alias, input := []string{"playback", "cam"}, []string{"stream", "acme", "lv_1"}
+	for _, tt := range []struct {
+		name      string
+		do        func(namespace, tokens []string) ([]string, error)
+		namespace []string
+		tokens    []string
+		want      []string
+	}{
+		{"viewer plays", viewer.Play, cam, nil, cam},
+		{"viewer plays by the path of its URL", viewer.Play, alias, nil, cam},
+		{"viewer plays by one field", viewer.Play, []string{"stream/local/cam"}, nil, cam},
+		{"viewer plays another", viewer.Play, other, nil, nil},
+		{"viewer publishes", viewer.Publish, cam, nil, nil},
+		{"viewer watches", viewer.Watch, cam[:2], nil, cam[:2]},
+		{"viewer watches all", viewer.Watch, nil, nil, []string{}},
+		{"viewer watches elsewhere", viewer.Watch, other, nil, nil},
+		{"encoder publishes", encoder.Publish, cam, nil, cam},
+		{"encoder publishes another", encoder.Publish, other, nil, nil},
+		{"encoder plays its own", encoder.Play, cam, nil, cam},
+		{"local plays", local.Play, other, nil, other},
+		{"local publishes", local.Publish, other, nil, other},
+		{"local plays a live input", local.Play, input, nil, nil},
+		{"local with a token plays what that says", local.Play, cam, []string{k.tok}, cam},
+		{"local with a token plays nothing else", local.Play, other, []string{k.tok}, nil},
+		{"local with a bad token plays nothing", local.Play, other, []string{k.old}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := tt.do(tt.namespace, tt.tokens)
+			if tt.want == nil && err == nil || tt.want != nil && (err != nil || !slices.Equal(got, tt.want)) {
+				t.Errorf("got %q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+	if !viewer.Visible(cam) || viewer.Visible(other) {
+		t.Error("the viewer sees more or less than its stream")
+	}
+	if err := k.gate.Keys.Revoke(k.signing.ID); err != nil {
+		t.Fatal(err)
+	}
+	<-viewer.Context().Done()
+	wantCode(t, context.Cause(viewer.Context()), CodeRevoked)
+	<-local.Context().Done() // it has shown the token too
+	if encoder.Context().Err() != nil {
+		t.Error("a revoked signing key has ended what a stream key granted")
+	}
+}
+
+func TestGateHTTP(t *testing.T) {
+	k := newKit(t)
+	ingest := func(r *http.Request) error { return k.gate.Ingest(r, "cam") }
+	elsewhere := func(r *http.Request) error { return k.gate.Ingest(r, "other") }
+	for _, tt := range []struct {
+		name          string
+		do            func(*http.Request) error
+		remote, query string
+		header        string
+		ok            bool
+	}{
+		{"ingest from here", ingest, here, "", "", true},
+		{"ingest from elsewhere", ingest, there, "", "", false},
+		{"ingest with a key", ingest, there, "sk=" + k.sk, "", true},
+		{"ingest with a key in the header", ingest, there, "", "Bearer " + k.sk, true},
+		{"ingest with a key of another", elsewhere, there, "sk=" + k.sk, "", false},
+		{"ingest with a token", ingest, there, "", "Bearer " + k.tok, false},
+		{"ingest with a bad key, from here", ingest, here, "sk=sk_live_a_b", "", false},
+		{"ingest with another scheme", ingest, here, "", "Basic abc", false},
+		{"page from here", k.gate.Page, here, "", "", true},
+		{"page from elsewhere", k.gate.Page, there, "", "", false},
+		{"page with a token", k.gate.Page, there, "tok=" + k.tok, "", true},
+		{"page with an expired token, from here", k.gate.Page, here, "tok=" + k.old, "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", "http://localhost/ingest/cam?"+tt.query, nil)
+			r.RemoteAddr = tt.remote
+			if tt.header != "" {
+				r.Header.Set("Authorization", tt.header)
+			}
+			if err := tt.do(r); (err == nil) != tt.ok {
+				t.Errorf("got %v, want ok %t", err, tt.ok)
+			}
+		})
+	}
+}
