@@ -46,9 +46,9 @@ func find(t testing.TB, b []byte, path ...string) (from, to int) {
 			switch typ {
 			case "stsd":
 				from += 8
-			case "avc1":
+			case "avc1", "hvc1", "hev1", "av01":
 				from += visualEntrySize
-			case "mp4a":
+			case "mp4a", "Opus", "fLaC":
 				from += audioEntrySize
 			}
 		}

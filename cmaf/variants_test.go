@@ -437,36 +437,6 @@ func TestDemuxerLeavesOut(t *testing.T) {
 	checkSamples(t, b.tracks[0], oracle(t, in)[1])
 }
 
-// Where no flags are said, the bytes say what can be started at.
-func TestDemuxerWithoutFlags(t *testing.T) {
-	h := header(t, "video.mp4", "video")
-	var want []bool
-	in := bytes.Clone(h.Init)
-	for _, s := range oracle(t, fixture(t, "video.mp4"))[1] {
-		want = append(want, s.sync)
-		c := Chunk{DecodeTime: s.dts, Samples: []Sample{{Duration: s.dur, Size: uint32(len(s.data))}}, Data: []byte(s.data)}
-		in = c.AppendTo(in, 1, 1)
-	}
-	for _, target := range []time.Duration{0, time.Second} {
-		b, err := demux(in, 100, DemuxerConfig{Video: ChunkPolicy{target}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []bool
-		for _, c := range b.tracks[0].chunks {
-			if c.RAP != c.Samples[0].Sync() {
-				t.Errorf("RAP is %t, the flags say %t", c.RAP, c.Samples[0].Sync())
-			}
-			for _, s := range c.Samples {
-				got = append(got, s.Sync())
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("target %v: random access points %v, want %v", target, got, want)
-		}
-	}
-}
-
 // Header and media may come in bodies of their own.
 func TestDemuxerHeaderAlone(t *testing.T) {
 	in := fixture(t, "keyframe.mp4")
