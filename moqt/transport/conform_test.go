@@ -46,6 +46,8 @@ func testConn(t *testing.T, pair pairFunc) {
 		{"StopSending", testStopSending},
 		{"Deadlines", testDeadlines},
 		{"ReliableBoundary", testReliableBoundary},
+		{"QueuedBoundary", testQueuedBoundary},
+		{"Mixed", testMixed},
 		{"Datagrams", testDatagrams},
 		{"CloseUnblocks", testCloseUnblocks},
 		{"StreamsAfterClose", testStreamsAfterClose},
@@ -408,6 +410,80 @@ func testReliableBoundary(t *testing.T, client, server moqt.Conn) {
 			str.CancelWrite(wire.ResetDeliveryTimeout)
 		}
 		wg.Wait()
+	})
+}
+
+// testQueuedBoundary resets a stream whose reliable part is still queued, for
+// the peer has no window for it yet.
+func testQueuedBoundary(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		str, err := a.OpenUniStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunk := bytes.Repeat([]byte("boundary"), 2<<10)
+		var sent int
+		for str.TryWrite(chunk) == nil { // until the window and our queue are full
+			sent += len(chunk)
+		}
+		str.SetReliableBoundary()
+		str.CancelWrite(wire.ResetTooFarBehind)
+		checkStreamError(t, "TryWrite", str.TryWrite(chunk), wire.ResetTooFarBehind, false)
+		in, err := b.AcceptUniStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(in)
+		checkStreamError(t, "Read", err, wire.ResetTooFarBehind, true)
+		if !bytes.Equal(got, bytes.Repeat([]byte("boundary"), sent/8)) {
+			t.Errorf("%d bytes arrived before the reset, want the %d ahead of the boundary", len(got), sent)
+		}
+	})
+}
+
+// testMixed interleaves Write and TryWrite of all sizes, then closes at once.
+func testMixed(t *testing.T, client, server moqt.Conn) {
+	bothWays(t, client, server, func(t *testing.T, a, b moqt.Conn) {
+		str, err := a.OpenUniStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		received := make(chan []byte, 1)
+		go func() {
+			in, err := b.AcceptUniStream(t.Context())
+			if err != nil {
+				t.Error(err)
+				received <- nil
+				return
+			}
+			got, err := io.ReadAll(in)
+			if err != nil {
+				t.Error(err)
+			}
+			received <- got
+		}()
+		var want []byte
+		for i, size := range []int{1, 1200, 1201, 16 << 10, 3, 100 << 10, 7, 0, 70_000, 5000, 1, 1} {
+			p := bytes.Repeat([]byte{byte(i)}, size)
+			if i%3 == 2 {
+				if _, err := str.Write(p); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				waitFor(t, func() bool { err = str.TryWrite(p); return !errors.Is(err, moqt.ErrWouldBlock) })
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			want = append(want, p...)
+			clear(p) // p is ours again
+		}
+		if err := str.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-received; !bytes.Equal(got, want) {
+			t.Errorf("%d bytes arrived, not the %d that were written", len(got), len(want))
+		}
 	})
 }
 

@@ -89,7 +89,7 @@ func (d *demux) acceptUni(str *quic.ReceiveStream) {
 		return
 	}
 	_ = str.SetReadDeadline(time.Now().Add(streamHeaderTimeout))
-	code := d.deliver(str, func(sess *wtConn) bool { return sess.addUni(str) })
+	code := d.deliver(str, func(sess *wtConn) { sess.addUni(str) })
 	if code != 0 {
 		str.CancelRead(code)
 	}
@@ -109,7 +109,7 @@ func (d *demux) acceptBidi(str *quic.Stream) {
 		d.bidi(str)
 		return
 	}
-	code := d.deliver(str, func(sess *wtConn) bool { return sess.addBidi(str) })
+	code := d.deliver(str, func(sess *wtConn) { sess.addBidi(str) })
 	if code != 0 {
 		str.CancelRead(code)
 		str.CancelWrite(code)
@@ -118,7 +118,7 @@ func (d *demux) acceptBidi(str *quic.Stream) {
 
 // deliver reads the WebTransport stream header and adds the stream to its
 // session. If there is none, the result is the code to reset the stream with.
-func (d *demux) deliver(str quicReceive, add func(*wtConn) bool) quic.StreamErrorCode {
+func (d *demux) deliver(str quicReceive, add func(*wtConn)) quic.StreamErrorCode {
 	r := quicvarint.NewReader(str)
 	var id uint64
 	_, err := quicvarint.Read(r) // the type
@@ -137,9 +137,7 @@ func (d *demux) deliver(str quicReceive, add func(*wtConn) bool) quic.StreamErro
 	if sess == nil || uint64(sess.id) != id {
 		return wtBufferedStreamRejected
 	}
-	if !add(sess) {
-		return wtSessionGone
-	}
+	add(sess)
 	return 0
 }
 

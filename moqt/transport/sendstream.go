@@ -289,8 +289,8 @@ func (s *sendStream) CancelWrite(code wire.ResetCode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.link.drop(s)
-	if s.reset != nil {
-		return
+	if s.reset != nil || s.link.closed.Load() != nil {
+		return // the connection ends soon; until then the last words may get out
 	}
 	s.reset = &code
 	if s.boundary > 0 {

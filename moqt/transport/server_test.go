@@ -71,6 +71,32 @@ func TestMaxConnsCountsEnds(t *testing.T) {
 	}
 }
 
+// TestRetry connects while many handshakes are under way, as in a flood.
+func TestRetry(t *testing.T) {
+	e := start(t, Config{})
+	e.srv.handshaking.Store(maxUnverified)
+	if e.srv.suspicious(nil) {
+		t.Errorf("asks for a Retry at %d handshakes", maxUnverified)
+	}
+	e.srv.handshaking.Store(maxUnverified + 1)
+	if !e.srv.suspicious(nil) {
+		t.Errorf("asks for no Retry above %d handshakes", maxUnverified)
+	}
+	c, _ := e.dial("moqt", "")
+	c.CloseWithError(0, "")
+}
+
+func TestNeedsDatagrams(t *testing.T) {
+	e := start(t, Config{})
+	cfg := quicConfig()
+	cfg.EnableDatagrams = false
+	qc, err := quic.DialAddr(t.Context(), e.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: Protocols()}, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkClosed(t, newQUICConn(qc, true), wire.SessionProtocolViolation, "QUIC datagrams are required (section 3.1)", true)
+}
+
 // TestServerPrefers offers the server's tokens in the opposite order.
 func TestServerPrefers(t *testing.T) {
 	e := start(t, Config{Protocols: []string{"moqt-22", "moqt-18"}})

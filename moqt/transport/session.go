@@ -15,11 +15,15 @@ import (
 
 var _ moqt.Conn = (*wtConn)(nil)
 
-// closeLinger is how long a connection outlives the session that we closed on
-// it. Chromium tells its page the close code and reason only if nothing else
-// about the connection or its streams ends first, and what was written last on
-// the request streams must get out too.
-const closeLinger = 300 * time.Millisecond
+// How a server closes a session, so that a page learns why. Chromium drops what
+// a page has not read from its streams when the close capsule comes, so the
+// answers on request streams get a head start. And it tells the page code and
+// reason only if nothing else about the connection ends before it has read the
+// capsule, so the connection outlives the session.
+const (
+	closeDelay  = 200 * time.Millisecond // between the last write and the capsule
+	closeLinger = 300 * time.Millisecond // between the capsule and the end
+)
 
 // connectStream is the CONNECT stream: *http3.Stream on the server,
 // *http3.RequestStream on the client. Nothing but capsules goes over it.
@@ -67,7 +71,7 @@ func newWTConn(qc *quic.Conn, connect connectStream, info moqt.ConnInfo) *wtConn
 }
 
 // run reads the CONNECT stream until the session ends, and closes the QUIC
-// connection: at once when the peer ended it, after closeLinger when we did.
+// connection: at once when the peer ended the session, slowly when we did.
 func (c *wtConn) run() {
 	defer func() {
 		_ = c.qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
@@ -82,12 +86,30 @@ func (c *wtConn) run() {
 	default:
 		return // the connection itself has ended
 	}
-	linger := time.NewTimer(closeLinger)
-	defer linger.Stop()
+	if !c.info.Client {
+		c.pause(closeDelay)
+		c.sendClose()
+	}
+	c.pause(closeLinger)
+}
+
+// pause waits for d, or for the peer to close the connection.
+func (c *wtConn) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-c.qc.Context().Done():
-	case <-linger.C:
+	case <-timer.C:
 	}
+}
+
+// sendClose tells the peer why the session has ended.
+func (c *wtConn) sendClose() {
+	why := c.closed.Load()
+	if err := c.connect.TryWriteAll(appendCloseSession(nil, why.Code, why.Reason)); err != nil {
+		c.connect.CancelWrite(wtSessionGone) // the peer withholds credit, or is gone
+	}
+	_ = c.connect.Close() // FIN
 }
 
 // readCapsules returns why the peer ended the session.
@@ -146,32 +168,19 @@ func (c *wtConn) header(streamType uint64) []byte {
 	return quicvarint.Append(quicvarint.Append(b, streamType), uint64(c.id))
 }
 
-// addUni queues a stream of the peer. It reports false when the session is over.
-func (c *wtConn) addUni(str *quic.ReceiveStream) bool {
-	select {
-	case <-c.ctx.Done():
-		return false
-	default:
-	}
+// addUni queues a stream of the peer. After the session's end it is left alone:
+// the connection is about to close, and no reset may be seen before that.
+func (c *wtConn) addUni(str *quic.ReceiveStream) {
 	select {
 	case c.uni <- str:
-		return true
 	case <-c.ctx.Done():
-		return false
 	}
 }
 
-func (c *wtConn) addBidi(str *quic.Stream) bool {
-	select {
-	case <-c.ctx.Done():
-		return false
-	default:
-	}
+func (c *wtConn) addBidi(str *quic.Stream) {
 	select {
 	case c.bidi <- str:
-		return true
 	case <-c.ctx.Done():
-		return false
 	}
 }
 
@@ -223,21 +232,20 @@ func (c *wtConn) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// CloseWithError implements moqt.Conn. On a connection that a client opened to
-// us it returns at once, and the Server keeps the connection up a little longer.
-// On one that we opened it returns when the server has closed the connection or
-// after closeLinger, because the process may be about to exit.
+// CloseWithError implements moqt.Conn. Our end of the session is over when it
+// returns. On a connection that a client opened to us, the Server then lets what
+// was written get out before it tells the client. On one that we opened, it
+// returns when the server has closed the connection, or after closeLinger,
+// because the process may be about to exit.
 func (c *wtConn) CloseWithError(code wire.SessionCode, reason string) error {
-	reason = cutReason(reason)
-	if !c.end(&moqt.SessionError{Code: code, Reason: reason}) {
+	if !c.end(&moqt.SessionError{Code: code, Reason: cutReason(reason)}) {
 		return nil
 	}
-	if err := c.connect.TryWriteAll(appendCloseSession(nil, code, reason)); err != nil {
-		c.connect.CancelWrite(wtSessionGone) // the peer withholds credit, or is gone
+	if c.info.Client {
+		c.sendClose()
 	}
-	_ = c.connect.Close() // FIN
 	close(c.local)
-	_ = c.connect.SetReadDeadline(longAgo) // run goes on to linger
+	_ = c.connect.SetReadDeadline(longAgo) // run goes on
 	if c.info.Client {
 		<-c.qc.Context().Done()
 	}

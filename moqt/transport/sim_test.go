@@ -252,16 +252,35 @@ func TestLinger(t *testing.T) {
 			t.Errorf("CloseWithError took %v at the server", d)
 		}
 		<-c.qc.Context().Done()
-		if d := time.Since(began); d != closeLinger {
-			t.Errorf("the connection stayed up for %v, want %v", d, closeLinger)
+		if d := time.Since(began); d != closeDelay+closeLinger {
+			t.Errorf("the connection stayed up for %v, want %v", d, closeDelay+closeLinger)
 		}
 	})
 	simulate(t, func(t *testing.T, b *bottleneck, client, server moqt.Conn) {
 		if _, ok := server.(*wtConn); !ok {
 			return
 		}
+		req, err := client.OpenStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := req.Write([]byte("request")); err != nil {
+			t.Fatal(err)
+		}
+		rsp, err := server.AcceptStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		b.set(3, false)
+		if err := rsp.TryWrite([]byte("answer")); err != nil {
+			t.Fatal(err)
+		}
 		server.CloseWithError(wire.SessionUnauthorized, "expired")
+		rsp.CancelWrite(wire.ResetSessionClosed) // as a session may on its way out
+		answer := make([]byte, 6)
+		if _, err := io.ReadFull(req, answer); err != nil || string(answer) != "answer" {
+			t.Errorf("the last answer arrived as %q, %v", answer, err)
+		}
 		checkClosed(t, client, wire.SessionUnauthorized, "expired", true)
 		b.set(0, false)
 	})

@@ -78,7 +78,9 @@ func (r *receiveStream) SetReadDeadline(t time.Time) error {
 
 // CancelRead implements moqt.ReceiveStream.
 func (r *receiveStream) CancelRead(code wire.ResetCode) {
-	r.str.CancelRead(r.link.encodeReset(code))
+	if r.link.closed.Load() == nil {
+		r.str.CancelRead(r.link.encodeReset(code))
+	}
 	r.link.drop(r)
 }
 
