@@ -51,12 +51,35 @@ type target struct {
 	dial transport.DialConfig
 }
 
-func (f *clientFlags) target() (target, error) {
+// target checks the flags. A signed URL, as "broadcastd url sign" prints it,
+// stands for --relay and --namespace both.
+func (f *clientFlags) target(signed ...string) (target, error) {
 	var t target
-	switch u, err := url.Parse(f.relay); {
+	var err error
+	if len(signed) > 0 {
+		t, err = f.signedTarget(signed[0])
+	} else {
+		t, err = f.namedTarget()
+	}
+	if err != nil {
+		return t, err
+	}
+	t.dial = transport.DialConfig{Insecure: f.insecure}
+	for _, pin := range f.pins {
+		sum, err := hex.DecodeString(strings.ReplaceAll(pin, ":", ""))
+		if err != nil || len(sum) != 32 {
+			return t, usageError{fmt.Errorf("--cert-sha256 %q is not 64 hexadecimal digits", pin)}
+		}
+		t.dial.CertSHA256 = append(t.dial.CertSHA256, sum)
+	}
+	return t, nil
+}
+
+func (f *clientFlags) namedTarget() (t target, err error) {
+	switch _, err := parseRelay(f.relay); {
 	case f.relay == "":
 		return t, usageError{errors.New("--relay is missing, for example --relay moqt://localhost:4443")}
-	case err != nil || u.Host == "" || (u.Scheme != "moqt" && u.Scheme != "moq" && u.Scheme != "https"):
+	case err != nil:
 		return t, usageError{errors.New("--relay is no URL of the form moqt://host:port or https://host:port")}
 	}
 	if f.namespace == "" {
@@ -66,14 +89,53 @@ func (f *clientFlags) target() (target, error) {
 	if err != nil {
 		return t, usageError{fmt.Errorf("--namespace %q: %w", f.namespace, err)}
 	}
-	t = target{url: f.relay, ns: ns, dial: transport.DialConfig{Insecure: f.insecure}}
-	for _, pin := range f.pins {
-		sum, err := hex.DecodeString(strings.ReplaceAll(pin, ":", ""))
-		if err != nil || len(sum) != 32 {
-			return t, usageError{fmt.Errorf("--cert-sha256 %q is not 64 hexadecimal digits", pin)}
-		}
-		t.dial.CertSHA256 = append(t.dial.CertSHA256, sum)
+	return target{url: f.relay, ns: ns}, nil
+}
+
+// signedTarget takes moq://, moqt:// or https://host:port/playback/<id>?tok=….
+// The relay knows which namespace the path means.
+func (f *clientFlags) signedTarget(signed string) (t target, err error) {
+	if f.relay != "" || f.namespace != "" {
+		return t, usageError{errors.New("a signed URL stands for --relay and --namespace: give one or the other")}
 	}
+	u, err := parseRelay(signed)
+	if err != nil {
+		return t, usageError{err}
+	}
+	verb, id, ok := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	if !ok || verb != "playback" || id == "" {
+		return t, usageError{errors.New("the URL is not of the form moqt://host:port/playback/<id>?tok=…")}
+	}
+	ns, err := track.NewNamespace(verb, id)
+	if err != nil {
+		return t, usageError{fmt.Errorf("the id in the URL: %w", err)}
+	}
+	return target{url: signed, ns: ns}, nil
+}
+
+// parseRelay parses a relay's URL. Its errors quote nothing, because a query
+// may hold a token.
+func parseRelay(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "moqt" && u.Scheme != "moq" && u.Scheme != "https" {
+		return nil, errors.New("that is no URL of the form moqt://host:port or https://host:port")
+	}
+	return u, nil
+}
+
+// publishing returns t with the path that a stream key is shown in.
+func (t target) publishing(key string) (target, error) {
+	if key == "" {
+		return t, nil
+	}
+	u, err := parseRelay(t.url)
+	if err != nil {
+		return t, usageError{err}
+	}
+	fields := t.ns.Fields()
+	u.Path = "/publish/" + fields[len(fields)-1]
+	u.RawQuery = url.Values{"sk": {key}}.Encode()
+	t.url = u.String()
 	return t, nil
 }
 

@@ -97,6 +97,10 @@ Record ten seconds of it:
     --namespace stream/local/%s --output %s.mp4 --duration 10s
 `, moq, pin, name, name)
 	}
-	b.WriteString("\nOnly this machine may publish and play for now. Ctrl-C ends it.\n\n")
+	fmt.Fprintf(&b, `
+Others need a key: "broadcastd key create --stream stream/local/%s" makes one to publish
+with, "broadcastd url sign --namespace stream/local/%s" a URL to play. Ctrl-C ends this.
+
+`, "cam", name)
 	return b.String()
 }

@@ -19,6 +19,7 @@ import (
 
 func (p process) publishCommand() *cobra.Command {
 	var f clientFlags
+	var key string
 	c := &cobra.Command{
 		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-]",
 		Short: "Publish a file or an encoder's output to a relay",
@@ -35,9 +36,13 @@ time; standard input (-, or no argument) is taken as a live encoder sends it.
 		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
+	c.Flags().StringVar(&key, "stream-key", "", "the stream's `KEY`; other users see a flag, so BROADCASTD_STREAM_KEY or BROADCASTD_STREAM_KEY_FILE is better")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := f.target()
 		if err != nil {
+			return err
+		}
+		if t, err = t.publishing(p.streamKey(key)); err != nil {
 			return err
 		}
 		src, closeSrc, err := p.input(append(args, "-")[0])

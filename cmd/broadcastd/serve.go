@@ -37,7 +37,9 @@ func (p process) serveCommand() *cobra.Command {
 		Long: `Starts the ingest, the relay and the web page. Nothing needs to be configured:
 it prints where it listens and the lines to copy for an encoder and for viewers.
 
-Until there are keys, only this machine may publish and play.`,
+Without a key only this machine may publish and play, and only the broadcasts
+stream/local/NAME. "broadcastd key create --stream" makes a key for an encoder
+elsewhere, "broadcastd url sign" a URL for a viewer elsewhere.`,
 		Example: `  broadcastd serve
   broadcastd serve --demo
   BROADCASTD_HTTP__LISTEN=127.0.0.1:8081 broadcastd serve`,
@@ -62,6 +64,7 @@ type server struct {
 	ready atomic.Bool
 
 	certs      *certs.Store
+	keys       *auth.Keyring
 	relay      *relay.Relay
 	directory  *directory.Directory
 	broadcasts *broadcasts
@@ -122,6 +125,10 @@ func newServer(cfg config.Config, log *slog.Logger) (*server, error) {
 		CertFile: cfg.TLS.Cert, KeyFile: cfg.TLS.Key,
 		Hosts: own(cfg, hostname), Log: log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.keys, err = auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(cfg), JWKS: cfg.Auth.JWKS, Log: log})
 	return s, err
 }
 
@@ -132,6 +139,7 @@ func (s *server) wire() error {
 		hostname = ""
 	}
 	rule := auth.Loopback{Enabled: s.cfg.Auth.Loopback, Own: own(s.cfg, hostname)}
+	gate := auth.Gate{Loopback: rule, Keys: s.keys}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
@@ -144,7 +152,7 @@ func (s *server) wire() error {
 			Log: s.log, Registerer: reg,
 			Implementation: "broadcastd/" + version, JoinStrict: s.cfg.MoQ.Join == "strict",
 		},
-		Authorizer: authorizer{auth.Gate{Loopback: rule}}, Grace: grace, Log: s.log, Registerer: reg,
+		Authorizer: authorizer{gate}, Grace: grace, Log: s.log, Registerer: reg,
 	})
 	if err != nil {
 		return err
@@ -157,12 +165,7 @@ func (s *server) wire() error {
 	}
 	input, err := fmp4.New(fmp4.Config{
 		Sessions: s.sessions, Log: s.log, Metrics: reg,
-		Allow: func(r *http.Request, name string) error {
-			if err := rule.Request(r); err != nil {
-				return err
-			}
-			return auth.CheckName(name)
-		},
+		Allow: gate.Ingest,
 	})
 	if err != nil {
 		return err
@@ -189,10 +192,17 @@ func (s *server) wire() error {
 		TLS:         s.certs.Config(),
 		Handle:      s.session,
 		HTTP:        s.site,
-		CheckOrigin: func(r *http.Request) bool { return rule.Page(r) == nil },
+		CheckOrigin: func(r *http.Request) bool { return showsKey(r) || rule.Page(r) == nil },
 		Log:         s.log,
 	})
 	return err
+}
+
+// showsKey says whether a page from anywhere may open this session: it shows a
+// key or a token in its URL, so that the loopback rule will not be asked.
+func showsKey(r *http.Request) bool {
+	q := r.URL.Query()
+	return q.Has("tok") || q.Has("sk")
 }
 
 func (s *server) webConfig() web.Config {
@@ -229,6 +239,7 @@ func (s *server) run(ctx context.Context) error {
 	core.Go(func() error { return s.relay.Run(coreCtx) })
 	core.Go(func() error { return s.directory.Run(coreCtx) })
 	core.Go(func() error { return s.certs.Run(coreCtx) })
+	core.Go(func() error { return s.keys.Run(coreCtx) })
 	if s.on.admin != nil {
 		core.Go(func() error { return serveHTTP(coreCtx, newHTTPServer(s.admin, s.log), s.on.admin) })
 	}

@@ -26,7 +26,7 @@ func (p process) viewCommand() *cobra.Command {
 	var output string
 	var wait, duration time.Duration
 	c := &cobra.Command{
-		Use:   "view --relay URL --namespace NAMESPACE [-o FILE|-]",
+		Use:   "view SIGNED-URL | view --relay URL --namespace NAMESPACE [-o FILE|-]",
 		Short: "View a broadcast live: figures, or fragmented MP4",
 		Long: `Views a broadcast as a player does: from the current group on, and groups that
 come too late are skipped. Without -o it prints what comes, once a second; with
@@ -36,15 +36,16 @@ come too late are skipped. Without -o it prints what comes, once a second; with
 
 ` + exitHelp,
 		Example: `  broadcastd view --relay moqt://localhost:4443 --insecure --namespace stream/local/demo
-  broadcastd view --relay moqt://localhost:4443 --insecure --namespace stream/local/demo -o - | ffplay -`,
-		Args: cobra.NoArgs,
+  broadcastd view --relay moqt://localhost:4443 --insecure --namespace stream/local/demo -o - | ffplay -
+  broadcastd view 'moqt://localhost:4443/playback/demo?tok=…' --insecure`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVarP(&output, "output", "o", "", "write fragmented MP4 to `FILE`, or to standard output with -")
 	c.Flags().DurationVar(&wait, "wait", defaultWait, "how long to wait for a broadcast that is not there yet")
 	c.Flags().DurationVar(&duration, "duration", 0, "end after so much media time; 0: with the broadcast")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		w := watch{p: p, flags: &f, mode: viewer.Live, wait: wait, duration: duration}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		w := watch{p: p, flags: &f, signed: args, mode: viewer.Live, wait: wait, duration: duration}
 		switch output {
 		case "":
 			return w.run(cmd.Context(), nil)
@@ -61,7 +62,7 @@ func (p process) recordCommand() *cobra.Command {
 	var output string
 	var wait, duration time.Duration
 	c := &cobra.Command{
-		Use:   "record --relay URL --namespace NAMESPACE --output FILE [--duration 10s]",
+		Use:   "record SIGNED-URL | record --relay URL --namespace NAMESPACE --output FILE [--duration 10s]",
 		Short: "Record a broadcast to a file, without a gap",
 		Long: `Records a broadcast to a fragmented MP4 file, which is overwritten. The file is
 playable at every moment, whatever happens to this program. Nothing that the
@@ -70,18 +71,19 @@ relay still has is skipped; what is missing nevertheless is reported.
 ` + relayHelp + `
 
 ` + exitHelp,
-		Example: `  broadcastd record --relay moqt://localhost:4443 --insecure --namespace stream/local/cam --output cam.mp4 --duration 10s`,
-		Args:    cobra.NoArgs,
+		Example: `  broadcastd record --relay moqt://localhost:4443 --insecure --namespace stream/local/cam --output cam.mp4 --duration 10s
+  broadcastd record 'moqt://localhost:4443/playback/cam?tok=…' --insecure --output cam.mp4`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVarP(&output, "output", "o", "", "the `FILE` to write")
 	c.Flags().DurationVar(&wait, "wait", defaultWait, "how long to wait for a broadcast that is not there yet")
 	c.Flags().DurationVar(&duration, "duration", 0, "end after so much media time; 0: with the broadcast")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if output == "" {
 			return usageError{errors.New("--output is missing, for example --output cam.mp4")}
 		}
-		w := watch{p: p, flags: &f, mode: viewer.Lossless, wait: wait, duration: duration}
+		w := watch{p: p, flags: &f, signed: args, mode: viewer.Lossless, wait: wait, duration: duration}
 		return w.toFile(cmd.Context(), output)
 	}
 	return c
@@ -91,6 +93,7 @@ relay still has is skipped; what is missing nevertheless is reported.
 type watch struct {
 	p              process
 	flags          *clientFlags
+	signed         []string // at most one URL
 	mode           viewer.Mode
 	wait, duration time.Duration
 
@@ -102,7 +105,7 @@ func (w *watch) target() (target, error) {
 	if w.wait < 0 || w.duration < 0 {
 		return target{}, usageError{errors.New("--wait and --duration cannot be negative")}
 	}
-	return w.flags.target()
+	return w.flags.target(w.signed...)
 }
 
 func (w *watch) toFile(ctx context.Context, name string) error {

@@ -1,8 +1,8 @@
-// Package auth decides who may do what.
-//
-// For now it holds one rule, the loopback rule: whoever sits at this machine
-// may publish and play the ad-hoc broadcasts stream/local/<name>; nobody else
-// may do anything.
+// Package auth decides who may do what: by stream key (a Keyring knows them),
+// by playback token (a JWT that one of its signing keys has signed), or, for
+// whoever shows neither, by the loopback rule: who sits at this machine may
+// publish and play the ad-hoc broadcasts stream/local/<name>. A Gate puts these
+// together.
 package auth
 
 import (
@@ -56,7 +56,7 @@ func (l Loopback) Page(r *http.Request) error {
 		// A proxy on this machine makes the whole world look local.
 		switch {
 		case name == "Forwarded", name == "Via", name == "X-Real-Ip", strings.HasPrefix(name, "X-Forwarded-"):
-			return refusal("a request that a proxy forwarded needs a key, and keys do not exist yet")
+			return refusal("a request that a proxy forwarded needs a stream key (sk) or a playback token (tok)")
 		}
 	}
 	return l.origin(r.Header.Values("Origin"))
@@ -65,10 +65,10 @@ func (l Loopback) Page(r *http.Request) error {
 // Peer checks the address of whoever connected, host:port.
 func (l Loopback) Peer(remote string) error {
 	if !l.Enabled {
-		return refusal("auth.loopback is off, and keys do not exist yet")
+		return refusal("auth.loopback is off: show a stream key (sk) or a playback token (tok)")
 	}
 	if addr, err := netip.ParseAddrPort(remote); err != nil || !addr.Addr().Unmap().IsLoopback() {
-		return refusal("only this machine may publish or play, because keys do not exist yet")
+		return refusal("only this machine may publish or play without a stream key (sk) or a playback token (tok)")
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) }},
 		{Name: "pulls", List: true, Later: true, Help: "remote presentations to fetch: a list of name and url",
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) }},
-		{Name: "auth.jwks", Later: true, Help: "URL or file of the keys that sign tokens",
+		{Name: "auth.jwks", Help: "JWKS file with more public keys of those who sign tokens",
 			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) }},
 		{Name: "auth.loopback", Default: "true", Bool: true, Help: "let loopback peers use ad-hoc names without a key",
 			set: func(c *Config, v string) error { return setBool(&c.Auth.Loopback, v) }},
