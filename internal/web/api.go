@@ -86,5 +86,5 @@ func (h *Handler) serveList(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	w.Write(append(body, '\n'))
+	_, _ = w.Write(append(body, '\n')) // the client may have gone
 }

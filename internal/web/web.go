@@ -168,8 +168,12 @@ func readAsset(name string) (asset, error) {
 	if err != nil {
 		return asset{}, fmt.Errorf("web: %w", err)
 	}
-	w.Write(b) // into memory: cannot fail
-	w.Close()
+	if _, err = w.Write(b); err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return asset{}, fmt.Errorf("web: %s: %w", name, err)
+	}
 	sum := sha256.Sum256(b)
 	return asset{
 		contentType: contentType(name),

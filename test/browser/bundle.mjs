@@ -1,10 +1,11 @@
 // Bundles the test pages with the stock players into the folder named by the
 // first argument: `node bundle.mjs OUT`.
+import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 await build({
   entryPoints: ["pages/watch.js", "pages/publish.js"],
-  absWorkingDir: import.meta.dirname,
+  absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
   bundle: true,
   format: "esm",
   target: "chrome120",

@@ -47,14 +47,12 @@ func BrowserDir(tb testing.TB) string {
 // and microphone, and may play without a click.
 func StartBrowser(tb testing.TB) *Browser {
 	tb.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		path = Tool(tb, "chromium-browser")
-	}
+	path := Tool(tb, "chromium", "chromium-browser", "google-chrome")
 	cmd := exec.Command(Tool(tb, "node"), "driver.mjs")
 	cmd.Dir = BrowserDir(tb)
 	cmd.Env = append(os.Environ(), "CHROMIUM="+path)
 	b := &Browser{waits: map[int]chan reply{}}
+	var err error
 	if b.in, err = cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)
 	}
@@ -64,7 +62,7 @@ func StartBrowser(tb testing.TB) *Browser {
 	b.proc = StartProc(tb, "test/browser/driver.mjs", cmd)
 	go func() {
 		<-b.proc.Done()
-		w.Close()
+		_ = w.Close()
 	}()
 	go b.read(out)
 	tb.Cleanup(func() {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -53,7 +52,7 @@ func StartProc(tb testing.TB, name string, cmd *exec.Cmd) *Proc {
 	})
 	// The processes must not outlive a test that `go test -timeout` kills.
 	if d, ok := deadline(tb); ok {
-		t := time.AfterFunc(time.Until(d)-5*time.Second, func() { cmd.Process.Kill() })
+		t := time.AfterFunc(time.Until(d)-5*time.Second, func() { _ = cmd.Process.Kill() })
 		tb.Cleanup(func() { t.Stop() })
 	}
 	return p
@@ -137,7 +136,7 @@ func (p *Proc) Stop() (time.Duration, error) {
 
 // Kill ends the program as a power cut would, and waits for that.
 func (p *Proc) Kill() {
-	p.cmd.Process.Kill()
+	_ = p.cmd.Process.Kill() // it may have ended by itself
 	<-p.done
 }
 
@@ -148,7 +147,7 @@ func (p *Proc) end() {
 		return
 	default:
 	}
-	p.cmd.Process.Signal(os.Interrupt)
+	_ = p.cmd.Process.Signal(os.Interrupt) // likewise
 	select {
 	case <-p.done:
 	case <-time.After(stopWait):
@@ -213,12 +212,6 @@ func Eventually(tb testing.TB, limit time.Duration, what string, ok func(context
 			tb.Fatalf("%s: not within %v: %v", what, limit, last)
 		}
 	}
-}
-
-// drain discards the rest of a response body, so that its connection is used again.
-func drain(r io.ReadCloser) {
-	io.Copy(io.Discard, io.LimitReader(r, 1<<20))
-	r.Close()
 }
 
 // envList turns a map into the form that exec.Cmd wants, on top of base.

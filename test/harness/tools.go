@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -28,14 +29,17 @@ func Artifact(tb testing.TB, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// Tool returns the path of a program that the test needs.
-func Tool(tb testing.TB, name string) string {
+// Tool returns the path of a program that the test needs: the first of these
+// names that is installed.
+func Tool(tb testing.TB, names ...string) string {
 	tb.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		missing(tb, name+" is not installed: "+err.Error())
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
 	}
-	return path
+	missing(tb, strings.Join(names, " or ")+" is not installed")
+	return ""
 }
 
 // missing ends a test for want of something that is installed beside Go.
@@ -81,7 +85,7 @@ func Build(tb testing.TB) string {
 // RemoveBinary deletes what Build made. Call it at the end of TestMain.
 func RemoveBinary() {
 	if built.path != "" {
-		os.Remove(built.path)
+		_ = os.Remove(built.path) // it may never have been written
 	}
 }
 
@@ -96,9 +100,9 @@ func FreePort(tb testing.TB) int {
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
-		l.Close()
+		_ = l.Close()
 		if err == nil {
-			u.Close()
+			_ = u.Close()
 			return port
 		}
 	}
