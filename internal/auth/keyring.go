@@ -52,7 +52,8 @@ type Keyring struct {
 	mu     sync.Mutex
 	keys   map[string]*Key // by ID
 	jwks   map[string]*Key
-	seen   string // what the directory looked like when it was last read
+	seen   string    // what the directory looked like when it was last read
+	asked  time.Time // when an unknown key last had it looked at
 	grants map[*Grant]struct{}
 }
 
@@ -154,6 +155,30 @@ func (k *Keyring) reload() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// refreshInterval bounds how often unknown keys have the directory looked at.
+const refreshInterval = 10 * time.Millisecond
+
+// lookup returns a key by its id. For one that is not known it looks at the
+// directory first: a key counts as soon as it is made, not half a second later.
+func (k *Keyring) lookup(id string) *Key {
+	k.mu.Lock()
+	key := k.find(id)
+	look := key == nil && time.Since(k.asked) >= refreshInterval
+	if look {
+		k.asked = time.Now()
+	}
+	k.mu.Unlock()
+	if !look {
+		return key
+	}
+	if err := k.reload(); err != nil {
+		k.cfg.Log.Debug("keys not read", "err", err) // Run complains
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.find(id)
 }
 
 // find returns a key by its id. k.mu is held.

@@ -90,9 +90,7 @@ func (k *Keyring) Token(token string) (*Grant, error) {
 	parser := jwt.NewParser(jwt.WithExpirationRequired(), jwt.WithLeeway(leeway), jwt.WithTimeFunc(k.cfg.Now), jwt.WithIssuedAt())
 	_, err := parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)
-		k.mu.Lock()
-		key = k.find(kid)
-		k.mu.Unlock()
+		key = k.lookup(kid)
 		switch {
 		case key == nil || key.Kind != SigningKey:
 			return nil, refused(CodeUnknown, "the key of the token is not known")
