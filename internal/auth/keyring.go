@@ -151,7 +151,7 @@ func (k *Keyring) reload() error {
 	for g := range k.grants {
 		if key := k.find(g.KeyID); key == nil || !key.Active() {
 			delete(k.grants, g)
-			g.end(refused(CodeRevoked, "the key of the token was revoked"))
+			g.end(refused(CodeRevoked, "the key was revoked"))
 		}
 	}
 	return errors.Join(faults...)
