@@ -11,6 +11,12 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
 
+const (
+	// propInitData is MSF's Initialization Data (section 12.2).
+	propInitData    = 0x79
+	maxInitProperty = 32 << 10 // bytes
+)
+
 // A mediaTrack is one track of a Publisher, under its lock.
 type mediaTrack struct {
 	p      *Publisher
@@ -39,6 +45,7 @@ type mediaTrack struct {
 	object   uint64 // ID of the next object
 
 	headerGroup uint64 // the first group that header describes; 0: all
+	showHeader  bool   // the open group is that one
 }
 
 // A sink feeds one track of a Publisher.
@@ -133,8 +140,8 @@ func (p *Publisher) write(now time.Time, pl placement) error {
 		}
 	}
 	o := track.Object{ID: t.object}
-	if first && t.gap > 0 {
-		o.Properties = track.NewProperties(track.Property{Type: track.PropPriorGroupIDGap, Uint: t.gap})
+	if first {
+		o.Properties = t.properties()
 	}
 	b := p.scratch[:0]
 	if first && !p.cfg.OmitReferenceTime && !p.anchor.IsZero() {
@@ -149,6 +156,20 @@ func (p *Publisher) write(now time.Time, pl placement) error {
 	t.object++
 	t.measure(pl.chunk)
 	return nil
+}
+
+// properties returns the properties of the open group's first object: the gap
+// before it, and the header when it is the first group that needs it, because
+// the catalog travels on a stream of its own.
+func (t *mediaTrack) properties() track.Properties {
+	var props []track.Property
+	if t.gap > 0 {
+		props = append(props, track.Property{Type: track.PropPriorGroupIDGap, Uint: t.gap})
+	}
+	if t.showHeader {
+		props = append(props, track.Property{Type: propInitData, Bytes: t.header.Init})
+	}
+	return track.NewProperties(props...)
 }
 
 // sequence returns the sequence number of mfhd: milliseconds of media time.
@@ -180,8 +201,10 @@ func (t *mediaTrack) measure(c cmaf.Chunk) {
 // header that the catalog does not have yet.
 func (t *mediaTrack) open(now time.Time, number uint64) error {
 	t.finish()
+	t.showHeader = false
 	if t.next != nil {
 		t.header, t.stated, t.next, t.headerGroup = *t.next, *t.next, nil, number
+		t.showHeader = len(t.header.Init) <= maxInitProperty
 		t.meter = cmaf.Meter{}
 		if err := t.p.publishCatalog(now, false); err != nil {
 			return err
@@ -197,7 +220,7 @@ func (t *mediaTrack) open(now time.Time, number uint64) error {
 	}
 	w, err := t.track.Subgroup(track.SubgroupHeader{
 		Group: number, Priority: t.priority(), HasPriority: true,
-		Properties: gap > 0, EndOfGroup: true, FirstObject: true,
+		Properties: gap > 0 || t.showHeader, EndOfGroup: true, FirstObject: true,
 	})
 	if err != nil {
 		return fmt.Errorf("publisher: track %q, group %d: %w", t.name, number, err)

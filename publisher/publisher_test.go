@@ -504,6 +504,20 @@ func TestNewHeader(t *testing.T) {
 	if _, _, ended := before.Ended(); ended {
 		t.Error("the track has ended")
 	}
+	subgroups, _ := before.Since(0)
+	for _, s := range subgroups {
+		want := ""
+		if s.Header().Group == 2 {
+			want = "new"
+		}
+		for i := range s.Objects() {
+			o, _ := s.Load(i)
+			if got, _ := o.Properties.Bytes(propInitData); string(got) != want {
+				t.Errorf("group %d, object %d carries the header %q, want %q", o.Group, o.ID, got, want)
+			}
+			want = ""
+		}
+	}
 }
 
 func TestNewHeaderBeforeFirstCatalog(t *testing.T) {

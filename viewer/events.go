@@ -1,16 +1,26 @@
 package viewer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
 	"github.com/broadcastd/broadcastd/cmaf/catalog"
 	"github.com/broadcastd/broadcastd/moqt/track"
+)
+
+const (
+	// maxTracks bounds what catalogs can make us subscribe to.
+	maxTracks = catalog.MaxTracks
+	// propInitData is MSF's Initialization Data (section 12.2).
+	propInitData = 0x79
 )
 
 // An event is what a reading goroutine tells Run, which applies it.
@@ -32,9 +42,8 @@ func (v *Viewer) send(ctx context.Context, e event) bool {
 type catalogEvent struct{ catalog catalog.Catalog }
 
 func (e catalogEvent) apply(ctx context.Context, v *Viewer) error {
-	v.touch()
-	v.catalog = e.catalog
 	v.complete = v.complete || e.catalog.IsComplete
+	v.touch()
 	v.cfg.OnCatalog(e.catalog)
 	if origin, ok := e.catalog.Origin(); ok && !origin.Equal(v.origin) {
 		v.origin = origin
@@ -51,9 +60,7 @@ func (e catalogEvent) apply(ctx context.Context, v *Viewer) error {
 		}
 	}
 	for name, t := range v.tracks {
-		if t.ended && t.sink == nil && !listed[name] {
-			delete(v.tracks, name) // should it come back, it is another track
-		}
+		t.unlisted = t.unlisted || !listed[name]
 	}
 	return nil
 }
@@ -62,7 +69,15 @@ func (e catalogEvent) apply(ctx context.Context, v *Viewer) error {
 func (v *Viewer) listed(ctx context.Context, c catalog.Catalog, d catalog.Track) error {
 	id := headerID{d.InitRef, d.InitData, d.InitGroup}
 	t := v.tracks[d.Name]
+	var before trackRising
+	if t != nil && t.ended && t.unlisted && t.sink == nil {
+		before, t = t.rising, nil // it was gone; this is another one
+	}
 	if t != nil && t.id == id {
+		return nil
+	}
+	if t == nil && !v.room() {
+		v.log.Warn("track of the catalog left out: too many", "track", d.Name)
 		return nil
 	}
 	h, err := c.Header(d)
@@ -77,6 +92,7 @@ func (v *Viewer) listed(ctx context.Context, c catalog.Catalog, d catalog.Track)
 		return nil
 	}
 	t = newViewTrack(d.Name, id, h)
+	t.rising = before
 	sink, err := v.out.AddTrack(t.name, *t.headers[0].header)
 	if err != nil {
 		return err
@@ -87,6 +103,15 @@ func (v *Viewer) listed(ctx context.Context, c catalog.Catalog, d catalog.Track)
 	v.running++
 	v.wg.Go(func() { v.readTrack(ctx, t) })
 	return nil
+}
+
+// room makes sure that another track has room, by forgetting those that are
+// gone.
+func (v *Viewer) room() bool {
+	if len(v.tracks) >= maxTracks {
+		maps.DeleteFunc(v.tracks, func(_ string, t *viewTrack) bool { return t.ended && t.unlisted && t.sink == nil })
+	}
+	return len(v.tracks) < maxTracks
 }
 
 // touch notes that something came, when the end is in sight.
@@ -189,13 +214,14 @@ type viewTrack struct {
 	newest  uint64 // group that was begun last
 
 	// What follows belongs to the goroutine of Run.
-	id      headerID
-	sink    cmaf.Sink
-	current *cmaf.Header // of sink
-	rising  trackRising
-	asked   *beginEvent // waits for an answer on start
-	reached bool        // Duration
-	ended   bool
+	id       headerID
+	sink     cmaf.Sink
+	current  *cmaf.Header // of sink
+	rising   trackRising
+	asked    *beginEvent // waits for an answer on start
+	reached  bool        // Duration
+	ended    bool
+	unlisted bool // a catalog came without it
 }
 
 // A groupHeader is the header of the groups from one on.
@@ -209,9 +235,12 @@ func newViewTrack(name string, id headerID, h cmaf.Header) *viewTrack {
 		name: name, id: id,
 		credit:  make(chan struct{}, maxQueued),
 		start:   make(chan uint64, 1),
-		headers: []groupHeader{{0, &h}},
+		headers: []groupHeader{{id.group, &h}},
 	}
 }
+
+// maxHeaders is how many headers of a track are remembered.
+const maxHeaders = 16
 
 // addHeader adds the header of the groups from one on. Where the catalog does
 // not say which, they are those that have not begun.
@@ -221,19 +250,36 @@ func (t *viewTrack) addHeader(from uint64, h cmaf.Header) {
 	if from == 0 {
 		from = t.newest + 1
 	}
-	if len(t.headers) >= 16 {
-		t.headers = append(t.headers[:0], t.headers[1:]...) // nobody reads that far back
-	}
-	t.headers = append(t.headers, groupHeader{from, &h})
+	t.insert(from, h)
 }
 
-// headerOf returns the header of a group that is begun.
-func (t *viewTrack) headerOf(group uint64) *cmaf.Header {
+// insert adds a header, in the order of the groups. The lock is held.
+func (t *viewTrack) insert(from uint64, h cmaf.Header) {
+	i := len(t.headers)
+	for i > 0 && t.headers[i-1].from > from {
+		i--
+	}
+	if i > 0 && bytes.Equal(t.headers[i-1].header.Init, h.Init) {
+		return // known, from the media itself or from another catalog
+	}
+	t.headers = slices.Insert(t.headers, i, groupHeader{from, &h})
+	if len(t.headers) > maxHeaders {
+		t.headers = t.headers[1:] // nobody reads that far back
+	}
+}
+
+// headerOf returns the header of a group that is begun, nil if none is known.
+// props are those of its first object, which may bring one.
+func (t *viewTrack) headerOf(group uint64, props track.Properties) (h *cmaf.Header) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.newest = max(t.newest, group)
-	h := t.headers[0].header
-	for _, g := range t.headers[1:] {
+	if init, ok := props.Bytes(propInitData); ok {
+		if h, err := cmaf.ParseHeader(init); err == nil {
+			t.insert(group, h)
+		}
+	}
+	for _, g := range t.headers {
 		if g.from <= group {
 			h = g.header
 		}

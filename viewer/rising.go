@@ -7,30 +7,46 @@ import (
 )
 
 // rising keeps media time from going back. It adds whole seconds, so that
-// differences stay exact in every timescale.
+// differences stay exact in every timescale. What lies between two jumps of the
+// publisher is a run; all tracks of a run are moved by the same, so that they
+// stay in sync.
 type rising struct {
-	shift int64 // seconds; the newest
+	run   uint64
+	shift int64 // of the run, seconds
 }
 
-// trackRising is what rising knows of one track.
+// trackRising is what rising knows of one track. It stays in the run before
+// until its own time goes back.
 type trackRising struct {
-	shift int64 // seconds, in use
-	last  cmaf.Time
+	run   uint64
+	shift int64
+	last  cmaf.Time // decode time of the last chunk
 }
 
-// move moves c to where it may be. reason is not empty if the publisher's time
-// went back and c starts a new timeline.
+// move moves c to where it may be. reason is not empty if that begins a run, or
+// moves up one that has begun.
 func (r *rising) move(t *trackRising, c *cmaf.Chunk, scale uint32) (reason string) {
 	at := func(shift int64) cmaf.Time {
 		return cmaf.Time{Ticks: c.DecodeTime + shift*int64(scale), Scale: scale}
 	}
-	if back := t.last.Sub(at(t.shift)); t.last.Scale != 0 && at(t.shift).Before(t.last) {
-		// Another track may have found the same jump before.
-		if t.shift >= r.shift || at(r.shift).Before(t.last) {
-			reason = fmt.Sprintf("decode time went back by %v", back.Duration())
-			r.shift = t.shift + ceilSeconds(back)
-		}
+	if t.last.Scale == 0 {
+		t.run = r.run
+	}
+	if t.run == r.run {
 		t.shift = r.shift
+	}
+	if at(t.shift).Before(t.last) {
+		reason = fmt.Sprintf("decode time went back by %v", t.last.Sub(at(t.shift)).Duration())
+		switch {
+		case t.run == r.run:
+			r.run++
+			r.shift += ceilSeconds(t.last.Sub(at(t.shift)))
+		case at(r.shift).Before(t.last):
+			r.shift += ceilSeconds(t.last.Sub(at(r.shift)))
+		default:
+			reason = "" // another track has told
+		}
+		t.run, t.shift = r.run, r.shift
 	}
 	c.DecodeTime += t.shift * int64(scale)
 	t.last = cmaf.Time{Ticks: c.DecodeTime, Scale: scale}

@@ -222,13 +222,19 @@ func (s *stream) gap(ctx context.Context, g Gap) {
 // for nothing, and returns early when ctx ends.
 func (s *stream) objects(ctx context.Context, g *track.GroupReader) (rest *Gap) {
 	id := g.ID()
-	header := s.t.headerOf(id)
+	var header *cmaf.Header
 	rest = &Gap{From: track.Location{Group: id}, To: id + 1}
 	for first := true; ; first = false {
 		o, err := g.Next(ctx)
 		if err != nil {
 			s.next = max(s.next, id+1)
 			return s.ended(ctx, rest, err)
+		}
+		if first {
+			header = s.t.headerOf(id, o.Properties)
+		}
+		if header == nil {
+			return nil // from before the catalog that we joined with
 		}
 		chunks, err := header.ParseChunks(o.Payload)
 		if err != nil {

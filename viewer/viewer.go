@@ -181,8 +181,7 @@ type Viewer struct {
 	start    startGate
 	limit    cmaf.Time // Duration ends here; zero: not known yet
 	reached  time.Time // when the first track came to limit
-	catalog  catalog.Catalog
-	complete bool // no catalog will add tracks any more
+	complete bool      // no catalog will add tracks any more
 	origin   time.Time
 	patience time.Time // until when the catalog may name no tracks
 	quiet    time.Time // when something came last while the end was in sight
