@@ -80,11 +80,12 @@ func (b *body) read() error {
 
 // feed gives the body to the demuxer of its rendition.
 func (b *body) feed(in *bufio.Reader, header bool) error {
-	rd, err := b.in.rendition(key(b.file), header, b.h.cfg.Demuxer)
+	k, seq := key(b.file)
+	rd, err := b.find(k, header)
 	if err != nil {
 		return err
 	}
-	release, err := b.take(rd)
+	release, err := b.take(rd, seq)
 	if err != nil {
 		return err
 	}
@@ -111,47 +112,74 @@ func begins(head []byte) (header, known bool) {
 	return false, false
 }
 
-// patience is how long a body lets the one before it end by itself. Beyond
-// that, its sender has opened a new connection because it lost the old one.
+// patience is how long a body waits for those that should come before it: a
+// segmenter opens the next connection before the last one is read. Beyond that,
+// the sender has lost the old connection.
 const patience = time.Second
 
-// take waits for the rendition, and makes the body that has it leave if it
-// stays.
-func (b *body) take(rd *rendition) (release func(), err error) {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	for held := false; !held; {
-		select {
-		case rd.turn <- struct{}{}:
-			held = true
-		case <-timer.C:
-			b.in.mu.Lock()
+// find finds the rendition; a segment may overtake its header.
+func (b *body) find(k string, header bool) (*rendition, error) {
+	for end := time.Now().Add(patience); ; {
+		rd, err := b.in.rendition(k, header, b.h.cfg.Demuxer)
+		left := time.Until(end)
+		if !errors.Is(err, errConflict) || left <= 0 {
+			return rd, err
+		}
+		b.in.mu.Lock()
+		wanted := b.in.wait(left, b.r.Context().Done())
+		b.in.mu.Unlock()
+		if !wanted {
+			return nil, b.over()
+		}
+	}
+}
+
+// over says why a body that waited has to leave.
+func (b *body) over() error {
+	if err := b.in.conn.Err(); err != nil {
+		return err
+	}
+	return errGone
+}
+
+// take waits for the rendition: for the body that has it, and for the segment
+// before this one, if they are numbered. One that stays is made to leave.
+func (b *body) take(rd *rendition, seq int64) (release func(), err error) {
+	in := b.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for end := time.Now().Add(patience); ; {
+		left := time.Until(end)
+		inOrder := seq < 0 || rd.last < 0 || seq <= rd.last+1 || left <= 0
+		if !rd.busy && inOrder {
+			break
+		}
+		if left <= 0 {
 			if rd.evict != nil {
 				rd.evict()
 			}
-			b.in.mu.Unlock()
-			timer.Reset(patience)
-		case <-b.in.conn.Done():
-			return nil, b.in.conn.Err()
-		case <-b.r.Context().Done():
-			return nil, errGone
+			left = patience
+		}
+		if !in.wait(left, b.r.Context().Done()) {
+			return nil, b.over()
 		}
 	}
 	b.extend()
 	b.cancel = make(chan struct{})
-	b.in.mu.Lock()
-	rd.evict = sync.OnceFunc(func() { close(b.cancel) })
-	b.in.mu.Unlock()
+	rd.busy, rd.evict = true, sync.OnceFunc(func() { close(b.cancel) })
 	stop := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() { b.watch(stop) })
 	return func() {
 		close(stop)
 		watch.Wait()
-		b.in.mu.Lock()
-		rd.evict = nil
-		b.in.mu.Unlock()
-		<-rd.turn
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		rd.busy, rd.evict = false, nil
+		if seq >= 0 {
+			rd.last = seq
+		}
+		in.change()
 	}, nil
 }
 

@@ -375,7 +375,9 @@ func TestSegmentAfterALostConnection(t *testing.T) {
 	w.Write(header)
 	w.Write(fragments[0])
 	w.Write(fragments[1][:len(fragments[1])/2])
-	b.wait(t, "the first picture", func() bool { return len(b.all) > 0 && b.all[0].tracks["video"] != nil && b.all[0].tracks["video"].chunks > 0 })
+	b.wait(t, "the first picture", func() bool {
+		return len(b.all) > 0 && b.all[0].tracks["video"] != nil && b.all[0].tracks["video"].chunks > 0
+	})
 	for _, f := range fragments[1:] {
 		b.mustDo("POST", "cam/main.cmfv", f)
 	}
@@ -564,22 +566,93 @@ func TestBucket(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	for file, want := range map[string]string{
-		"":                           "",
-		"init.mp4":                   "",
-		"init-stream0.m4s":           "stream0",
-		"chunk-stream0-00001.m4s":    "stream0",
-		"seg-3.m4s":                  "",
-		"init-0.mp4":                 "0",
-		"chunk-0-00001.m4s":          "0",
-		"video.cmfv":                 "video",
-		"Streams(video).cmfv":        "Streams(video)",
-		"v1/init.mp4":                "v1/",
-		"v1/segment_000012.m4s":      "v1/",
-		"main-1700000000-000001.m4s": "main-1700000000",
+	for _, tt := range []struct {
+		file, key string
+		seq       int64
+	}{
+		{"", "", -1},
+		{"init.mp4", "", -1},
+		{"init-stream0.m4s", "stream0", -1},
+		{"chunk-stream0-00001.m4s", "stream0", 1},
+		{"seg-3.m4s", "", 3},
+		{"init-0.mp4", "0", -1},
+		{"chunk-0-00001.m4s", "0", 1},
+		{"out12.m4s", "out12", 12}, // HLS: the only rendition takes it
+		{"video.cmfv", "video", -1},
+		{"Streams(video).cmfv", "Streams(video)", -1},
+		{"v1/init.mp4", "v1/", -1},
+		{"v1/segment_000012.m4s", "v1/", 12},
+		{"main-1700000000-000001.m4s", "main-1700000000", 1},
+		{"x-99999999999999999999.m4s", "x", -1},
 	} {
-		if got := key(file); got != want {
-			t.Errorf("key(%q) = %q, want %q", file, got, want)
+		if k, seq := key(tt.file); k != tt.key || seq != tt.seq {
+			t.Errorf("key(%q) = %q, %d, want %q, %d", tt.file, k, seq, tt.key, tt.seq)
 		}
+	}
+}
+
+// TestSegmentsInDisorder sends every request on a connection of its own and at
+// once, as ffmpeg's DASH muxer nearly does at the end.
+func TestSegmentsInDisorder(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	header, fragments := split(t, fixture(t, "everyframe.mp4"))
+	b.mustDo("PUT", "cam/init-0.mp4", header)
+	b.mustDo("PUT", "cam/chunk-0-1.m4s", fragments[0])
+	var wg sync.WaitGroup
+	for i := len(fragments) - 1; i > 0; i-- {
+		wg.Go(func() {
+			if code, text := b.do("PUT", fmt.Sprintf("cam/chunk-0-%d.m4s", i+1), bytes.NewReader(fragments[i])); code != 204 {
+				t.Errorf("segment %d = %d %s", i+1, code, text)
+			}
+		})
+	}
+	wg.Wait()
+	b.wait(t, "one second", b.whole)
+	if b.all[0].jumps != 0 {
+		t.Errorf("%d jumps, want none", b.all[0].jumps)
+	}
+}
+
+// TestSegmentOvertakesItsHeader sends the header after the segment.
+func TestSegmentOvertakesItsHeader(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	header, fragments := split(t, fixture(t, "video.mp4"))
+	for _, other := range []string{"x", "y"} { // so that the path decides
+		b.mustDo("PUT", "cam/init-"+other+".mp4", header)
+	}
+	done := make(chan int, 1)
+	go func() {
+		code, _ := b.do("PUT", "cam/chunk-0-1.m4s", bytes.NewReader(fragments[0]))
+		done <- code
+	}()
+	b.mustDo("PUT", "cam/init-0.mp4", header)
+	if code := <-done; code != 204 {
+		t.Errorf("the segment = %d, want 204", code)
+	}
+}
+
+// TestBroadcastBeginsWithAllRenditions sends both headers, then the segments of
+// one and a moment later of the other: no media comes before both have tracks.
+func TestBroadcastBeginsWithAllRenditions(t *testing.T) {
+	b := newBench(t, Config{}, 0)
+	audio, audioFragments := split(t, fixture(t, "audio.mp4"))
+	video, videoFragments := split(t, fixture(t, "video.mp4"))
+	b.mustDo("PUT", "cam/init-0.mp4", audio)
+	b.mustDo("PUT", "cam/init-1.mp4", video)
+	done := make(chan int, 1)
+	go func() {
+		code, _ := b.do("PUT", "cam/chunk-0-1.m4s", bytes.NewReader(audioFragments[0]))
+		done <- code
+	}()
+	b.wait(t, "the first track", func() bool { return len(b.all) > 0 && len(b.all[0].order) == 1 })
+	if b.holds(func() bool { return b.all[0].tracks["audio"].chunks > 0 }) {
+		t.Error("audio came before video was there")
+	}
+	b.mustDo("PUT", "cam/chunk-1-1.m4s", videoFragments[0])
+	if code := <-done; code != 204 {
+		t.Errorf("audio = %d, want 204", code)
+	}
+	if !b.holds(func() bool { return b.all[0].tracks["audio"].chunks > 0 && b.all[0].tracks["video"].chunks > 0 }) {
+		t.Error("not all of it came")
 	}
 }

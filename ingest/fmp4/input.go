@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,20 +23,31 @@ type input struct {
 	conn *ingest.Conn
 
 	mu         sync.Mutex
+	changed    chan struct{} // closed and replaced when something below changes
 	renditions map[string]*rendition
 	active     int            // bodies being read
 	segmented  bool           // a request carried a segment alone
 	used       time.Time      // when active became 0
 	good       bool           // a body ended well
 	names      map[string]int // how many tracks of each kind are named
+	starting   int            // renditions that have not added their tracks
+	started    time.Time      // when the first one did
 }
 
 // A rendition is what one run of bodies brings: a stream with a demuxer of its
-// own.
+// own. Its fields are under the input's mutex.
 type rendition struct {
 	demux *cmaf.Demuxer
-	turn  chan struct{} // one slot: the body that holds it uses demux
-	evict func()        // makes the body that holds turn leave; nil: none does
+	busy  bool   // a body uses demux
+	evict func() // makes that body leave; nil: none does
+	added bool   // it has added its tracks
+	last  int64  // number of the last segment; -1: none had one
+}
+
+// change tells whoever waits, with the lock held.
+func (in *input) change() {
+	close(in.changed)
+	in.changed = make(chan struct{})
 }
 
 // idleInput is how long an input that never had media is kept, for a header
@@ -44,12 +56,12 @@ const idleInput = time.Minute
 
 // key returns which rendition a path below /ingest/<name> belongs to: its name
 // without extension, without the words that segmenters put in front, and for a
-// segment without the number at the end.
-func key(file string) string {
+// segment without the number at the end. seq is that number, -1 if there is none.
+func key(file string) (k string, seq int64) {
 	dir, base := path.Split(file)
 	base = strings.TrimSuffix(base, path.Ext(base))
 	if rest, ok := strings.CutPrefix(base, "init"); ok {
-		return dir + strings.TrimLeft(rest, "-_.")
+		return dir + strings.TrimLeft(rest, "-_."), -1
 	}
 	for _, word := range []string{"chunk", "segment", "seg"} {
 		if rest, ok := strings.CutPrefix(base, word); ok {
@@ -58,10 +70,14 @@ func key(file string) string {
 		}
 	}
 	stem := strings.TrimRight(base, "0123456789")
+	seq, err := strconv.ParseInt(base[len(stem):], 10, 64)
+	if err != nil {
+		seq = -1
+	}
 	if trimmed := strings.TrimRight(stem, "-_."); stem == "" || len(trimmed) < len(stem) {
 		base = trimmed
 	}
-	return dir + base
+	return dir + base, seq
 }
 
 // input finds or makes the input that a body belongs to. A header for the
@@ -83,7 +99,7 @@ func (h *Handler) input(name, remote string, fresh bool) (*input, error) {
 	if in == nil || fresh || in.conn.Err() != nil {
 		in = &input{
 			name: name, conn: h.cfg.Sessions.Connect(name, remote), used: now,
-			renditions: make(map[string]*rendition), names: make(map[string]int),
+			changed: make(chan struct{}), renditions: make(map[string]*rendition), names: make(map[string]int),
 		}
 		if !fresh { // the renditions of one input may all come at once
 			h.inputs[name] = in
@@ -146,8 +162,8 @@ func (in *input) leave(good bool) (hopeless bool) {
 const maxSegment = 20 * time.Second
 
 // rendition finds or makes the rendition of a body that begins with a header,
-// or not. A segment whose path says nothing known belongs to the only
-// rendition there is.
+// or not. A segment whose path says nothing known belongs to the only rendition
+// there is.
 func (in *input) rendition(k string, header bool, cfg cmaf.DemuxerConfig) (*rendition, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -171,9 +187,84 @@ func (in *input) rendition(k string, header bool, cfg cmaf.DemuxerConfig) (*rend
 		return nil, fmt.Errorf("%w renditions: at most %d", ingest.ErrTooMany, maxRenditions)
 	}
 	cfg.Name = in.namer()
-	rd := &rendition{demux: cmaf.NewDemuxer(in.conn, cfg), turn: make(chan struct{}, 1)}
+	rd := &rendition{last: -1}
+	rd.demux = cmaf.NewDemuxer(starter{in.conn, in, rd, k != ""}, cfg)
 	in.renditions[k] = rd
+	in.starting++
+	in.change()
 	return rd, nil
+}
+
+const (
+	// startAfter and startWait are how long the first media waits for the other
+	// renditions of an input, which come in bodies of their own: the broadcast
+	// is to begin with all of them. The first counts where none is known yet.
+	startAfter = 300 * time.Millisecond
+	startWait  = 2 * time.Second
+)
+
+// A starter is the broadcast of one rendition. Its tracks are added before any
+// rendition brings media.
+type starter struct {
+	*ingest.Conn
+	in   *input
+	rd   *rendition
+	many bool // there may be more than this one
+}
+
+// AddTrack implements cmaf.Broadcast.
+func (s starter) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
+	sink, err := s.Conn.AddTrack(name, h)
+	if err != nil {
+		return nil, err
+	}
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	if s.rd.added {
+		return sink, nil
+	}
+	s.rd.added = true
+	s.in.starting--
+	if s.in.started.IsZero() {
+		s.in.started = time.Now()
+	}
+	s.in.change()
+	if !s.many {
+		return sink, nil
+	}
+	for {
+		since := time.Since(s.in.started)
+		wait := startWait - since
+		if s.in.starting == 0 {
+			wait = startAfter - since
+		}
+		if wait <= 0 {
+			return sink, nil
+		}
+		if !s.in.wait(wait, nil) {
+			return sink, nil
+		}
+	}
+}
+
+// wait waits, with the lock held, for a change, for at most d. It reports
+// whether the input is still wanted, by its session and by whoever may end with
+// done.
+func (in *input) wait(d time.Duration, done <-chan struct{}) bool {
+	changed := in.changed
+	in.mu.Unlock()
+	defer in.mu.Lock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-in.conn.Done():
+		return false
+	case <-done:
+		return false
+	}
+	return true
 }
 
 // namer returns a function that names one rendition's tracks: video, video2 and
