@@ -149,8 +149,11 @@ func (s *scan) parseMedia(base *url.URL) (*Media, error) {
 	if p.StartTime != 0 && validSeconds(max(p.StartTime, -p.StartTime)) {
 		m.Start = &Start{seconds(p.StartTime), p.StartTimePrecise}
 	}
-	if m.Sequence > math.MaxUint64/2 {
+	if m.Sequence > math.MaxInt64/2 {
 		return nil, &LineError{Tag: "EXT-X-MEDIA-SEQUENCE", Reason: "is too large"}
+	}
+	if m.DiscontinuitySequence > math.MaxInt64/2 {
+		return nil, &LineError{Tag: "EXT-X-DISCONTINUITY-SEQUENCE", Reason: "is too large"}
 	}
 	r := segmentReader{base: base, m: m, lastMap: p.Map, disc: p.DiscontinuitySeq}
 	for i, at := range s.segments {
