@@ -44,7 +44,7 @@ func clip(t testing.TB, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "clip.mp4")
 	all := append([]string{"-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"}, args...)
-	cmd := exec.Command("ffmpeg", append(all, "-movflags", "+frag_every_frame+empty_moov+default_base_moof", path)...)
+	cmd := exec.Command("ffmpeg", append(all, "-movflags", "+frag_keyframe+empty_moov+default_base_moof", path)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
