@@ -1,5 +1,6 @@
-// Package catalog writes and reads the catalog of a broadcast: MSF (version
-// "draft-01") with CMSF's packaging of CMAF tracks.
+// Package catalog writes and reads the catalogs of a broadcast: Catalog, which is
+// MSF (version "draft-01") with CMSF's packaging of CMAF tracks, and Playback,
+// which simple players read.
 //
 // A catalog that we write carries each track's CMAF header twice, inline in
 // the track (CMSF's text) and in the root's list (MSF), because clients differ
@@ -11,9 +12,7 @@
 package catalog
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -175,13 +174,7 @@ func (c Catalog) Marshal() ([]byte, error) {
 	if c.Tracks == nil {
 		c.Tracks = []Track{}
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(c); err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+	return marshal(c)
 }
 
 // Track returns the first track of that name in the catalog's own namespace.
