@@ -120,8 +120,8 @@ const patience = time.Second
 // find finds the rendition; a segment may overtake its header.
 func (b *body) find(k string, header bool) (*rendition, error) {
 	for end := time.Now().Add(patience); ; {
-		rd, err := b.in.rendition(k, header, b.h.cfg.Demuxer)
 		left := time.Until(end)
+		rd, err := b.in.rendition(k, header, b.file != "" && left > 0, b.h.cfg.Demuxer)
 		if !errors.Is(err, errConflict) || left <= 0 {
 			return rd, err
 		}

@@ -617,17 +617,19 @@ func TestSegmentsInDisorder(t *testing.T) {
 func TestSegmentOvertakesItsHeader(t *testing.T) {
 	b := newBench(t, Config{}, 0)
 	header, fragments := split(t, fixture(t, "video.mp4"))
-	for _, other := range []string{"x", "y"} { // so that the path decides
-		b.mustDo("PUT", "cam/init-"+other+".mp4", header)
+	for _, name := range []string{"first", "other", "third"} { // once with no header at all there
+		done := make(chan int, 1)
+		go func() {
+			code, _ := b.do("PUT", "cam/chunk-"+name+"-1.m4s", bytes.NewReader(fragments[0]))
+			done <- code
+		}()
+		b.mustDo("PUT", "cam/init-"+name+".mp4", header)
+		if code := <-done; code != 204 {
+			t.Errorf("the segment of %s = %d, want 204", name, code)
+		}
 	}
-	done := make(chan int, 1)
-	go func() {
-		code, _ := b.do("PUT", "cam/chunk-0-1.m4s", bytes.NewReader(fragments[0]))
-		done <- code
-	}()
-	b.mustDo("PUT", "cam/init-0.mp4", header)
-	if code := <-done; code != 204 {
-		t.Errorf("the segment = %d, want 204", code)
+	if code, text := b.do("PUT", "dog/chunk-1-1.m4s", bytes.NewReader(fragments[0])); code != 400 || !strings.Contains(text, "before any moov") {
+		t.Errorf("a segment whose header never comes = %d %s, want 400", code, text)
 	}
 }
 

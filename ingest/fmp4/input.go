@@ -163,8 +163,8 @@ const maxSegment = 20 * time.Second
 
 // rendition finds or makes the rendition of a body that begins with a header,
 // or not. A segment whose path says nothing known belongs to the only rendition
-// there is.
-func (in *input) rendition(k string, header bool, cfg cmaf.DemuxerConfig) (*rendition, error) {
+// there is; while it is early, its own header may be under way.
+func (in *input) rendition(k string, header, early bool, cfg cmaf.DemuxerConfig) (*rendition, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !header {
@@ -173,7 +173,13 @@ func (in *input) rendition(k string, header bool, cfg cmaf.DemuxerConfig) (*rend
 	if rd := in.renditions[k]; rd != nil {
 		return rd, nil
 	}
+	if rd := in.renditions[""]; !header && rd != nil && len(in.renditions) == 1 {
+		return rd, nil // its header, such as init.mp4, names no rendition
+	}
 	if !header {
+		if early {
+			return nil, fmt.Errorf("%w yet", errConflict)
+		}
 		if len(in.renditions) == 1 {
 			for _, rd := range in.renditions {
 				return rd, nil
