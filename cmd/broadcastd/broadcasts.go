@@ -61,13 +61,24 @@ func (b planned) Close(reason error) error {
 	return b.Broadcast.Close(reason)
 }
 
-// A lister is the web.Lister.
-type lister struct{ d *directory.Directory }
+// A lister is the web.Lister: it shows to whom the gate lets in what they may
+// play.
+type lister struct {
+	d    *directory.Directory
+	gate auth.Gate
+}
 
 // Broadcasts implements web.Lister.
-func (l lister) Broadcasts() []web.Broadcast {
+func (l lister) Broadcasts(r *http.Request) ([]web.Broadcast, error) {
+	visible, err := l.gate.Page(r)
+	if err != nil {
+		return nil, err
+	}
 	var list []web.Broadcast
 	for _, e := range l.d.List() {
+		if !visible(e.Namespace.Fields()) {
+			continue
+		}
 		path := e.Namespace.Path()
 		_, name, _ := strings.Cut(path, "/")
 		b := web.Broadcast{Name: name, Namespace: path, Since: e.Since}
@@ -79,7 +90,7 @@ func (l lister) Broadcasts() []web.Broadcast {
 		}
 		list = append(list, b)
 	}
-	return list
+	return list, nil
 }
 
 func webTrack(t catalog.Track) web.Track {

@@ -34,16 +34,34 @@ func listen(c config.Config) (l listeners, err error) {
 	if c.MoQ.Listen == "" {
 		return l, nil
 	}
-	if l.moqUDP, err = net.ListenPacket("udp", c.MoQ.Listen); err != nil {
-		return l, listenError("moq.listen", "UDP", c.MoQ.Listen, err)
-	}
-	// The same port for TCP, also where the system chose it.
-	host, _, err := net.SplitHostPort(c.MoQ.Listen)
-	if err != nil {
-		return l, err
-	}
-	l.moqTCP, err = listenTCP("moq.listen", net.JoinHostPort(host, portOf(l.moqUDP.LocalAddr())))
+	l.moqUDP, l.moqTCP, err = listenBoth("moq.listen", c.MoQ.Listen)
 	return l, err
+}
+
+// systemPorts is how many ports that the system chooses are tried.
+const systemPorts = 16
+
+// listenBoth binds the same port for UDP and TCP. Port 0 is one that the system
+// chooses, which it does for UDP alone: with TCP it may be taken.
+func listenBoth(key, addr string) (udp net.PacketConn, tcp net.Listener, err error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, nil, listenError(key, "UDP", addr, err)
+	}
+	for range systemPorts {
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
+			return nil, nil, listenError(key, "UDP", addr, err)
+		}
+		tcp, err = listenTCP(key, net.JoinHostPort(host, portOf(udp.LocalAddr())))
+		if err == nil {
+			return udp, tcp, nil
+		}
+		udp.Close()
+		if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, nil, err
 }
 
 func (l listeners) close() {

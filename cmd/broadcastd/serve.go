@@ -170,14 +170,15 @@ func (s *server) wire() error {
 	if err != nil {
 		return err
 	}
-	pages, err := web.New(s.webConfig())
+	pages, err := web.New(s.webConfig(gate))
 	if err != nil {
 		return err
 	}
-	s.site, err = site(rule, []route{
+	s.site, err = site([]route{
 		{"/ingest/", itself, input},
 		{"/certificate.sha256", public, s.certs},
-		{"/", checked, pages},
+		{"/api/", itself, pages},
+		{"/", public, pages},
 	})
 	if err != nil {
 		return err
@@ -205,8 +206,8 @@ func showsKey(r *http.Request) bool {
 	return q.Has("tok") || q.Has("sk")
 }
 
-func (s *server) webConfig() web.Config {
-	c := web.Config{Lister: lister{s.directory}, CertificateHashes: s.certs.Hashes}
+func (s *server) webConfig(gate auth.Gate) web.Config {
+	c := web.Config{Lister: lister{s.directory, gate}, CertificateHashes: s.certs.Hashes}
 	if s.on.moqUDP != nil {
 		c.MoQURL = moqURL(s.cfg, s.on.moqUDP.LocalAddr())
 	}

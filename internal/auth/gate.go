@@ -229,22 +229,23 @@ func (g Gate) Ingest(r *http.Request, name string) error {
 	return nil
 }
 
-// Page decides about an HTTP request for a page or for what pages ask for: a
-// playback token in the query or the Authorization header, or the loopback rule.
-func (g Gate) Page(r *http.Request) error {
+// Page decides about an HTTP request for what pages show: a playback token in
+// the query or the Authorization header, or the loopback rule. visible tells
+// which namespaces it may see.
+func (g Gate) Page(r *http.Request) (visible func(namespace []string) bool, err error) {
 	token, err := bearer(r, "tok")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if token == "" {
-		return g.Loopback.Request(r)
+		return func([]string) bool { return true }, g.Loopback.Request(r)
 	}
 	grant, err := g.check(token)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	grant.Close()
-	return nil
+	return grant.Allows, nil
 }
 
 // bearer returns the credential of a request: of its Authorization header

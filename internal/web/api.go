@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// A Lister says which broadcasts there are. The handler asks for each request
-// of the list, from many goroutines, and does not change what it gets.
+// A Lister says which broadcasts a request may see, or why it may see none, in a
+// sentence for people. The handler asks for each request of the list, from many
+// goroutines, and does not change what it gets.
 type Lister interface {
-	Broadcasts() []Broadcast
+	Broadcasts(*http.Request) ([]Broadcast, error)
 }
 
 // A Broadcast is one row of GET /api/v1/broadcasts.
@@ -60,8 +61,13 @@ type moq struct {
 
 // serveList answers GET /api/v1/broadcasts.
 func (h *Handler) serveList(w http.ResponseWriter, r *http.Request) {
+	broadcasts, err := h.c.Lister.Broadcasts(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
 	l := list{
-		Broadcasts: h.c.Lister.Broadcasts(),
+		Broadcasts: broadcasts,
 		MoQ:        moq{URL: h.c.MoQURL(r), CertificateHashes: h.c.CertificateHashes()},
 		Time:       h.c.Now().UTC().Truncate(time.Millisecond),
 	}

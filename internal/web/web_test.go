@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -38,7 +39,25 @@ func checkGolden(t *testing.T, name string, got []byte) {
 
 type fixed []Broadcast
 
-func (f fixed) Broadcasts() []Broadcast { return f }
+func (f fixed) Broadcasts(*http.Request) ([]Broadcast, error) { return f, nil }
+
+type refusing struct{}
+
+func (refusing) Broadcasts(*http.Request) ([]Broadcast, error) {
+	return nil, errors.New("not for you")
+}
+
+func TestListIsRefusedWithASentence(t *testing.T) {
+	h, err := New(Config{Lister: refusing{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/broadcasts", nil))
+	if got, want := fmt.Sprint(w.Code, " ", w.Body), "403 not for you\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
 
 var demo = Broadcast{
 	Name: "local/demo", Namespace: "stream/local/demo", Live: true,

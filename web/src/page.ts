@@ -55,7 +55,7 @@ function gotListing(l: Listing): void {
 }
 
 function lostServer(why: string): void {
-  setText($("server"), `The server does not answer (${why}).`);
+  setText($("server"), why);
   $("list").classList.add("stale");
 }
 
