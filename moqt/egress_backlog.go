@@ -1,6 +1,9 @@
 package moqt
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The urgencies that subgroup streams may have. 0 is for the control streams, 1
 // for requests, 7 for padding.
@@ -12,50 +15,88 @@ const (
 	egressUrgencies    = 7
 )
 
-// packetOverhead is the least that a packet holds besides stream data: header,
-// frame header and authentication tag. A low figure counts too much as sent
-// rather than too little, see egressBacklog.
-const packetOverhead = 24
+// packetOverhead is the least that a packet of stream data holds besides it:
+// headers of packet and frame, and the authentication tag. A low figure counts
+// too much as sent rather than too little, see egressBacklog.
+const packetOverhead = 26
 
 // An egressBacklog estimates how much of what was handed to the transport is
 // not sent yet, by urgency, and how much that may be.
 //
 // The transport says only how many bytes it has sent in all. Of those, the
-// packets' own bytes and what had to be sent again are taken off; requests,
-// acknowledgements and the rest of the overhead are not, so that the estimate
-// errs on the low side: it is a floor of the true backlog, and returns to zero
-// when the transport has sent everything. The estimate never falls below zero,
-// which is what keeps the error from adding up, and never exceeds what was
-// handed over. Should it be too high all the same (packets that were declared
-// lost but were not), it would never return to zero; so it is forgotten when
-// nothing was sent for patience, which doubles until something is.
+// packets' own bytes and what had to be sent again are taken off; the rest must
+// have been stream data, the most urgent first. What a reset stream had not sent
+// is never sent, so it is taken off as well.
+//
+// The estimate is meant to be a floor, because data held back without need costs
+// every viewer, while some more of it in the transport costs only those whose
+// connection is too slow for long: it is low by some bytes for each packet, and
+// right again whenever the transport has sent everything, as it never falls
+// below zero. It can also be too high, when packets were declared lost that held
+// no stream data. Two observations correct that. A transport that has data to
+// send fills its congestion window: if for two round trips it sent less than
+// half of one, while the peer was heard, then half of the estimate is not there.
+// And if it sent nothing at all for patience, which doubles each time, all of it
+// is forgotten; a dead path gets only that much.
 type egressBacklog struct {
 	cfg   EgressConfig
-	bytes [egressUrgencies]int // handed over and not known to be sent
-	limit int                  // rate × Ahead, within MinAhead and MaxAhead
+	ahead [egressUrgencies]egressAhead
+	limit int // rate × Ahead, within MinAhead and MaxAhead
 
 	last     ConnStats
 	measured bool      // last is valid
 	blind    bool      // the transport does not measure: no limit
-	moved    time.Time // when last changed, or the backlog was empty
+	moved    time.Time // when BytesSent last changed, or there was no backlog
 	patience time.Duration
+	mark     ConnStats // at since
+	since    time.Time // the backlog has been above zero
 }
 
-// minPatience is how long a silent transport is believed to hold the backlog
-// at least.
-const minPatience = 250 * time.Millisecond
+// An egressAhead is what was handed over at one urgency, in order.
+type egressAhead struct {
+	bytes int
+	parts []egressPart // those from taken on are not sent
+	taken int
+}
+
+// An egressPart is n bytes of a stream.
+type egressPart struct {
+	stream uint64
+	n      int
+}
+
+const (
+	// minPatience is how long a silent transport is believed at least.
+	minPatience = 250 * time.Millisecond
+	// minWindow is the least time after which a slow transport is judged.
+	minWindow = 50 * time.Millisecond
+)
 
 func newEgressBacklog(cfg EgressConfig) egressBacklog {
 	limit := min(max(64<<10, cfg.MinAhead), cfg.MaxAhead) // before the first estimate
 	return egressBacklog{cfg: cfg, limit: limit, blind: true}
 }
 
-// wrote counts n bytes of a stream of that urgency as handed over.
-func (b *egressBacklog) wrote(n, urgency int) { b.bytes[urgency] += n }
+// wrote counts n bytes as handed over on a stream of that urgency.
+func (b *egressBacklog) wrote(n, urgency int, stream uint64) {
+	if !b.blind {
+		b.ahead[urgency].add(egressPart{stream, n})
+	}
+}
+
+// reset takes off what a stream of that urgency has not sent.
+func (b *egressBacklog) reset(urgency int, stream uint64) { b.ahead[urgency].remove(stream) }
+
+// rank moves what a stream has not sent to another urgency.
+func (b *egressBacklog) rank(from, to int, stream uint64) {
+	if n := b.ahead[from].remove(stream); n > 0 {
+		b.ahead[to].add(egressPart{stream, n})
+	}
+}
 
 func (b *egressBacklog) total() (n int) {
-	for _, v := range b.bytes {
-		n += v
+	for i := range b.ahead {
+		n += b.ahead[i].bytes
 	}
 	return n
 }
@@ -67,8 +108,8 @@ func (b *egressBacklog) room(urgency int) bool {
 		return true
 	}
 	ahead := 0
-	for _, v := range b.bytes[:urgency+1] {
-		ahead += v
+	for i := range b.ahead[:urgency+1] {
+		ahead += b.ahead[i].bytes
 	}
 	return ahead < b.limit
 }
@@ -81,38 +122,54 @@ func (b *egressBacklog) measure(now time.Time, s ConnStats) {
 	if b.blind = s.BytesSent == 0; b.blind {
 		return
 	}
-	b.limit = b.ahead(s)
-	if !b.measured {
-		b.measured, b.moved, b.patience = true, now, b.calm(s)
-		return
+	b.limit = b.allowed(s)
+	if b.measured {
+		b.sent(newlySent(before, s))
 	}
-	sent := int64(s.BytesSent - before.BytesSent)
-	packets := int64(s.PacketsSent - before.PacketsSent)
-	if sent > 0 && packets > 0 {
-		lost := int64(s.PacketsLost - before.PacketsLost)
-		sent -= packets*packetOverhead + lost*(sent/packets)
-	}
-	b.sent(int(max(sent, 0)))
 	switch {
-	case s.BytesSent != before.BytesSent || b.total() == 0:
-		b.moved, b.patience = now, b.calm(s)
+	case !b.measured || b.total() == 0:
+		b.measured = true
+		b.moved, b.patience = now, calm(s)
+		b.since, b.mark = now, s
+		return
+	case s.BytesSent != before.BytesSent:
+		b.moved, b.patience = now, calm(s)
 	case now.Sub(b.moved) >= b.patience:
-		clear(b.bytes[:])
+		b.sent(b.total())
 		b.moved, b.patience = now, 2*b.patience
 	}
+	if now.Sub(b.since) >= max(minWindow, 2*s.SmoothedRTT) {
+		if s.BytesSent-b.mark.BytesSent < s.CongestionWindow/2 && s.BytesReceived != b.mark.BytesReceived {
+			b.sent((b.total() + 1) / 2)
+		}
+		b.since, b.mark = now, s
+	}
 }
+
+// newlySent returns how much stream data was sent for the first time between
+// two measures.
+func newlySent(before, after ConnStats) int {
+	sent := int64(after.BytesSent - before.BytesSent)
+	packets := int64(after.PacketsSent - before.PacketsSent)
+	if sent > 0 && packets > 0 {
+		lost := int64(after.PacketsLost - before.PacketsLost)
+		sent -= packets*packetOverhead + lost*(sent/packets)
+	}
+	return int(max(sent, 0))
+}
+
+// calm returns the patience with a transport that sends.
+func calm(s ConnStats) time.Duration { return max(minPatience, 4*s.SmoothedRTT) }
 
 // sent takes n bytes off the backlog, the best urgency first.
 func (b *egressBacklog) sent(n int) {
-	for i := range b.bytes {
-		took := min(n, b.bytes[i])
-		b.bytes[i] -= took
-		n -= took
+	for i := range b.ahead {
+		n -= b.ahead[i].take(n)
 	}
 }
 
-// ahead returns the limit for a connection with these measures.
-func (b *egressBacklog) ahead(s ConnStats) int {
+// allowed returns the limit for a connection with these measures.
+func (b *egressBacklog) allowed(s ConnStats) int {
 	if s.CongestionWindow == 0 || s.SmoothedRTT <= 0 {
 		return b.limit
 	}
@@ -121,7 +178,42 @@ func (b *egressBacklog) ahead(s ConnStats) int {
 	return max(int(bytes), b.cfg.MinAhead)
 }
 
-// calm returns the patience with a connection that sends.
-func (b *egressBacklog) calm(s ConnStats) time.Duration {
-	return max(minPatience, 4*s.SmoothedRTT)
+// add appends p.
+func (a *egressAhead) add(p egressPart) {
+	a.bytes += p.n
+	if last := len(a.parts) - 1; last >= a.taken && a.parts[last].stream == p.stream {
+		a.parts[last].n += p.n
+		return
+	}
+	if a.taken > len(a.parts)/2 {
+		a.parts, a.taken = slices.Delete(a.parts, 0, a.taken), 0
+	}
+	a.parts = append(a.parts, p)
+}
+
+// take takes at most n bytes off the front and returns how many.
+func (a *egressAhead) take(n int) (took int) {
+	for took < n && a.taken < len(a.parts) {
+		p := &a.parts[a.taken]
+		k := min(n-took, p.n)
+		took += k
+		if p.n -= k; p.n == 0 {
+			a.taken++
+		}
+	}
+	a.bytes -= took
+	return took
+}
+
+// remove takes off everything of a stream and returns how much that was.
+func (a *egressAhead) remove(stream uint64) (n int) {
+	a.parts = slices.DeleteFunc(slices.Delete(a.parts, 0, a.taken), func(p egressPart) bool {
+		if p.stream == stream {
+			n += p.n
+		}
+		return p.stream == stream
+	})
+	a.taken = 0
+	a.bytes -= n
+	return n
 }

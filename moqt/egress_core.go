@@ -98,6 +98,7 @@ type egressCore struct {
 	counts  egressCounts
 
 	open     int       // streams
+	lastID   uint64    // of a stream
 	starved  bool      // there was no stream credit at the last try
 	parked   bool      // some stream is parked
 	retry    time.Time // when parked streams and stream credit are tried again
@@ -238,7 +239,8 @@ func (c *egressCore) opened(now time.Time, st *egressStream, result egressResult
 	}
 	s.blocked = time.Time{}
 	st.state = egressStreaming
-	st.urgency = -1
+	c.lastID++
+	st.id = c.lastID
 	s.opened++
 	c.open++
 	c.counts.opened++
@@ -297,7 +299,7 @@ func (c *egressCore) wrote(now time.Time, st *egressStream, result egressResult,
 		s.blocked = time.Time{}
 		st.advance(n)
 		c.counts.bytes += uint64(n)
-		c.backlog.wrote(n, st.urgency)
+		c.backlog.wrote(n, st.urgency, st.id)
 		if s.deficit -= n; s.deficit <= 0 {
 			c.turn = (slices.Index(c.subs, s) + 1) % len(c.subs)
 		}

@@ -146,9 +146,7 @@ func TestEgressFairness(t *testing.T) {
 	r.conn.stats = ConnStats{BytesSent: 1} // measures, but sends nothing
 	got := map[string]int{}
 	for range 20 {
-		for i := range r.core.backlog.bytes {
-			r.core.backlog.bytes[i] = 0 // as if all had been sent
-		}
+		r.core.backlog.sent(unlimited) // as if all had been
 		r.run()
 	}
 	for _, s := range r.conn.streams {

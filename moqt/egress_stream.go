@@ -23,6 +23,7 @@ type egressStream struct {
 	log   *track.Subgroup
 	out   SendStream // for the egress; the core does not touch it
 	state egressState
+	id    uint64 // of the stream, on this connection
 	group uint64
 	age   uint64    // how many groups had begun on the subscription before it
 	since time.Time // when the subscription saw it
@@ -35,7 +36,7 @@ type egressStream struct {
 	headBuf [wire.MaxSubgroupHeader]byte
 	pos     int64 // in the log, of the next byte to send
 
-	urgency int
+	urgency int // 0 before it was ranked
 	chunk   int // what the next write may take
 	parked  bool
 }

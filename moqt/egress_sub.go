@@ -254,7 +254,7 @@ func (c *egressCore) newStream(now time.Time, s *egressSubscription, log *track.
 	}
 	*st = egressStream{
 		sub: s, log: log, group: log.Header().Group,
-		age: s.begun, since: now, chunk: egressQuantum, urgency: egressUrgencyFirst,
+		age: s.begun, since: now, chunk: egressQuantum,
 	}
 	return st
 }
@@ -276,6 +276,7 @@ func (c *egressCore) drop(st *egressStream, code wire.ResetCode) {
 	}
 	c.open--
 	c.counts.resets++
+	c.backlog.reset(st.urgency, st.id)
 	c.enqueue(egressAction{op: egressReset, stream: st, code: code})
 }
 
@@ -286,7 +287,9 @@ func (c *egressCore) fin(st *egressStream) {
 		// Nothing follows on this stream. What the transport still holds of it
 		// must not starve behind the newer group, which the subscriber wants
 		// later.
-		c.enqueue(egressAction{op: egressRank, stream: st, urgency: c.urgencyOf(st.class())})
+		urgency := c.urgencyOf(st.class())
+		c.backlog.rank(st.urgency, urgency, st.id)
+		c.enqueue(egressAction{op: egressRank, stream: st, urgency: urgency})
 	}
 	c.forget(st)
 	c.open--
@@ -327,6 +330,7 @@ func (c *egressCore) rank(st *egressStream) {
 		}
 	}
 	if urgency != st.urgency {
+		c.backlog.rank(st.urgency, urgency, st.id)
 		st.urgency = urgency
 		c.enqueue(egressAction{op: egressRank, stream: st, urgency: urgency})
 	}
