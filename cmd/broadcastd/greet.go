@@ -4,19 +4,23 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
 
 // greet says what a person needs after a start: where everything is, and lines
-// to copy. Where machines read the output, it is one log record, without the key.
+// to copy. The key is for a terminal alone, so that it lands in no log file.
 func (p process) greet(s *server, key, file string) {
 	s.log.Info("listening",
 		"version", version, "http", addrText(s.on.http), "moq", addrText(s.on.moqTCP), "admin", addrText(s.on.admin),
 		"state_dir", s.cfg.StateDir, "certificate", s.certs.Hash(), "config", file, "after", time.Since(p.start).Round(time.Millisecond/10))
-	if s.cfg.Log.Format == "json" || s.cfg.Log.Format == "auto" && !terminal(p.err) && !terminal(p.out) {
-		return
+	if s.cfg.Log.Format == "json" {
+		return // machines read the output
+	}
+	if key != "" && !terminal(p.out) {
+		key = "in " + filepath.Join(s.cfg.StateDir, adminKeyFile)
 	}
 	io.WriteString(p.out, s.greeting(key, file)) //nolint:errcheck // nobody is left to tell
 }
