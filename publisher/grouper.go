@@ -3,6 +3,7 @@ package publisher
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
@@ -191,12 +192,7 @@ func (g *grouper) release(t *groupTrack) {
 
 // remove forgets t.
 func (g *grouper) remove(t *groupTrack) {
-	for i, u := range g.tracks {
-		if u == t {
-			g.tracks = append(g.tracks[:i], g.tracks[i+1:]...)
-			return
-		}
-	}
+	g.tracks = slices.DeleteFunc(g.tracks, func(u *groupTrack) bool { return u == t })
 }
 
 // master returns the track that decides where groups begin: the first one in
@@ -341,7 +337,7 @@ func (g *grouper) open(m *groupTrack, c cmaf.Chunk) {
 	g.gap = false
 	g.next = s.number + 1
 	if len(g.spans) == maxSpans {
-		g.spans = append(g.spans[:0], g.spans[1:]...)
+		g.spans = slices.Delete(g.spans, 0, 1)
 	}
 	g.spans = append(g.spans, s)
 	g.closeIdle(s.number)
@@ -400,10 +396,7 @@ func (g *grouper) groupOf(t *groupTrack, c cmaf.Chunk) uint64 {
 // place puts t's next chunk into a group.
 func (g *grouper) place(t *groupTrack, number uint64) {
 	h := t.held[0]
-	t.held[0] = heldChunk{}
-	if t.held = t.held[1:]; len(t.held) == 0 {
-		t.held = nil
-	}
+	t.held = slices.Delete(t.held, 0, 1)
 	t.bytes -= len(h.chunk.Data)
 	if t.cut && (t.kind != cmaf.KindVideo || h.chunk.RAP) {
 		t.cut = false

@@ -241,10 +241,12 @@ func (p *Publisher) tick() time.Duration {
 func (p *Publisher) step(now time.Time) error {
 	p.group.step(now)
 	p.removeEnded(now)
-	for _, pl := range p.group.take() {
-		p.backlog = append(p.backlog, pl)
-		p.waiting += len(pl.chunk.Data)
+	placed := p.group.take()
+	for i := range placed {
+		p.backlog = append(p.backlog, placed[i])
+		p.waiting += len(placed[i].chunk.Data)
 	}
+	clear(placed) // what is written need not be kept
 	if err := p.stepCatalog(now); err != nil {
 		return err
 	}

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/moqttest"
+	"github.com/broadcastd/broadcastd/moqt/relay"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/publisher"
 	"github.com/broadcastd/broadcastd/viewer"
@@ -81,12 +84,56 @@ func paced(t testing.TB, data []byte, start time.Duration) (steps []step) {
 	return steps
 }
 
+// A network carries a broadcast from a publisher to a viewer. It lives until
+// ctx ends and runs its goroutines in wg.
+type network func(t *testing.T, ctx context.Context, wg *sync.WaitGroup, p *publisher.Publisher) ([]publisher.Target, viewer.Source)
+
+func noNetwork(_ *testing.T, _ context.Context, _ *sync.WaitGroup, p *publisher.Publisher) ([]publisher.Target, viewer.Source) {
+	return nil, direct{p}
+}
+
+// embedded is a relay in the same process.
+func embedded(t *testing.T, ctx context.Context, wg *sync.WaitGroup, _ *publisher.Publisher) ([]publisher.Target, viewer.Source) {
+	r, err := relay.New(relay.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() { r.Run(ctx) })
+	return []publisher.Target{r}, r
+}
+
+// remote is a relay with a session for the publisher and one for the viewer.
+func remote(t *testing.T, ctx context.Context, wg *sync.WaitGroup, _ *publisher.Publisher) ([]publisher.Target, viewer.Source) {
+	r, err := relay.New(relay.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() { r.Run(ctx) })
+	dial := func() *moqt.Session {
+		link := moqttest.Link{Delay: 20 * time.Millisecond}
+		client, server := moqttest.Pair(moqttest.Config{Up: link, Down: link})
+		s, err := moqt.NewSession(client, moqt.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() { r.Serve(ctx, server) })
+		wg.Go(func() { s.Run(ctx) })
+		<-s.Ready()
+		return s
+	}
+	return []publisher.Target{dial()}, dial()
+}
+
+// networks are what the pair is tested over.
+var networks = map[string]network{"no network": noNetwork, "embedded relay": embedded, "remote relay": remote}
+
 // A run is a publisher, a lossless viewer and a recorder in a synctest bubble.
 type run struct {
-	steps []step
-	join  time.Duration // when the recorder comes
-	cfg   viewer.Config
-	end   bool // close the broadcast after the last step
+	network network // nil: none
+	steps   []step
+	join    time.Duration // when the recorder comes
+	cfg     viewer.Config
+	end     bool // close the broadcast after the last step
 
 	gaps []viewer.Gap
 	err  error // of the viewer
@@ -104,7 +151,11 @@ func (r *run) record(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var wg sync.WaitGroup
-		wg.Go(func() { p.Run(ctx) })
+		if r.network == nil {
+			r.network = noNetwork
+		}
+		targets, src := r.network(t, ctx, &wg, p)
+		wg.Go(func() { p.Run(ctx, targets...) })
 		wg.Go(func() {
 			begun := time.Now()
 			tl := publisher.NewTimeline(p, publisher.TimelineConfig{})
@@ -128,7 +179,7 @@ func (r *run) record(t *testing.T) {
 		}
 		r.cfg.Mode, r.cfg.Wait = viewer.Lossless, 30*time.Second
 		r.cfg.OnGap = func(g viewer.Gap) { r.gaps = append(r.gaps, g) }
-		v, err := viewer.New(direct{p}, ns, r.cfg)
+		v, err := viewer.New(src, ns, r.cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,16 +195,20 @@ func (r *run) record(t *testing.T) {
 // What an encoder sends is what the recorder writes, as ffmpeg sees both.
 func TestPublishViewRecord(t *testing.T) {
 	src := clip(t, "-t", "8", "-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac")
-	r := &run{steps: paced(t, read(t, src), 0), end: true}
-	r.record(t)
-	if r.err != nil || len(r.gaps) > 0 {
-		t.Errorf("viewer: %v, gaps %+v", r.err, r.gaps)
+	for name, network := range networks {
+		t.Run(name, func(t *testing.T) {
+			r := &run{network: network, steps: paced(t, read(t, src), 0), end: true}
+			r.record(t)
+			if r.err != nil || len(r.gaps) > 0 {
+				t.Errorf("viewer: %v, gaps %+v", r.err, r.gaps)
+			}
+			out := r.rec.Files()[0]
+			if got, want := frames(t, out), frames(t, src); !slices.Equal(got, want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			equalButMoved(t, captured(t, read(t, out)), captured(t, read(t, src)))
+		})
 	}
-	out := r.rec.Files()[0]
-	if got, want := frames(t, out), frames(t, src); !slices.Equal(got, want) {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	equalButMoved(t, captured(t, read(t, out)), captured(t, read(t, src)))
 }
 
 func TestRecordForSomeTime(t *testing.T) {
@@ -188,8 +243,17 @@ func TestEncoderReturns(t *testing.T) {
 		b.Discontinuity("the input is back")
 		return nil
 	}}
-	r := &run{steps: slices.Concat(first, []step{back}, paced(t, data, 5*time.Second)), end: true}
-	r.record(t)
+	for name, network := range networks {
+		t.Run(name, func(t *testing.T) {
+			r := &run{network: network, steps: slices.Concat(first, []step{back}, paced(t, data, 5*time.Second)), end: true}
+			r.record(t)
+			r.checkReturn(t, data)
+		})
+	}
+}
+
+func (r *run) checkReturn(t *testing.T, data []byte) {
+	t.Helper()
 	if r.err != nil || len(r.gaps) > 0 {
 		t.Errorf("viewer: %v, gaps %+v", r.err, r.gaps)
 	}
@@ -227,7 +291,7 @@ func TestCodecChanges(t *testing.T) {
 	x264 := []string{"-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac"}
 	small := clip(t, append([]string{"-t", "2"}, x264...)...)
 	large := clip(t, append([]string{"-t", "2", "-vf", "scale=320:240"}, x264...)...)
-	r := &run{end: true, steps: slices.Concat(paced(t, read(t, small), 0), []step{{3 * time.Second, func(b cmaf.Broadcast, sinks map[string]cmaf.Sink) error {
+	steps := slices.Concat(paced(t, read(t, small), 0), []step{{3 * time.Second, func(b cmaf.Broadcast, sinks map[string]cmaf.Sink) error {
 		for _, s := range sinks {
 			if err := s.Close(); err != nil {
 				return err
@@ -235,15 +299,26 @@ func TestCodecChanges(t *testing.T) {
 		}
 		b.Discontinuity("the input is back")
 		return nil
-	}}}, paced(t, read(t, large), 3*time.Second))}
-	r.record(t)
+	}}}, paced(t, read(t, large), 3*time.Second))
+	for name, network := range networks {
+		t.Run(name, func(t *testing.T) {
+			r := &run{network: network, steps: steps, end: true}
+			r.record(t)
+			r.checkFiles(t, small, large)
+		})
+	}
+}
+
+// checkFiles fails unless the recording has a whole file for each source.
+func (r *run) checkFiles(t *testing.T, sources ...string) {
+	t.Helper()
 	if r.err != nil || len(r.gaps) > 0 {
 		t.Errorf("viewer: %v, gaps %+v", r.err, r.gaps)
 	}
-	if len(r.rec.Files()) != 2 {
-		t.Fatalf("files %v, want two", r.rec.Files())
+	if len(r.rec.Files()) != len(sources) {
+		t.Fatalf("files %v, want %d", r.rec.Files(), len(sources))
 	}
-	for i, src := range []string{small, large} {
+	for i, src := range sources {
 		got := captured(t, read(t, r.rec.Files()[i]))
 		want := captured(t, read(t, src))
 		for _, name := range want.names {
