@@ -262,3 +262,10 @@ func TestTimes64(t *testing.T) {
 		})
 	}
 }
+
+// The headers that players receive, codec by codec.
+func TestCodecHeaderGolden(t *testing.T) {
+	for file, track := range map[string]string{"hevc10": "video", "av110": "video", "opus": "audio", "flac": "audio"} {
+		checkGolden(t, "header-"+file+".golden", dump(t, header(t, file+".mp4", track).Init))
+	}
+}
