@@ -51,7 +51,8 @@ type Limits struct {
 	Tracks        int // tracks received from the peer; 64
 	DataStreams   int // open inbound data streams; 256
 	// EarlyStreams bounds the data streams that wait for the message that tells
-	// their track alias. Each holds at most one read, 16 KiB. 64
+	// their track alias. Each holds one read, at most 2 KiB; flow control keeps
+	// the rest at the sender or in the transport. 64
 	EarlyStreams int
 	// EarlyWait is how long they wait. 2 s
 	EarlyWait time.Duration

@@ -76,10 +76,10 @@ func (s *Session) Run(ctx context.Context) error {
 	d.egress = newEgress(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
 	err := d.openControl(ctx)
 	if err == nil {
-		d.go_(d.acceptStreams)
-		d.go_(d.acceptUniStreams)
-		d.go_(d.readDatagrams)
-		d.go_(func() {
+		d.spawn(d.acceptStreams)
+		d.spawn(d.acceptUniStreams)
+		d.spawn(d.readDatagrams)
+		d.spawn(func() {
 			if err := d.egress.run(rctx); rctx.Err() == nil {
 				d.post(evLost{err})
 			}
@@ -316,9 +316,8 @@ func (d *driver) ask(a actAsk) {
 	}
 }
 
-func (d *driver) go_(f func()) {
-	d.wg.Go(f)
-}
+// spawn runs f in a goroutine that Run waits for.
+func (d *driver) spawn(f func()) { d.wg.Go(f) }
 
 // post hands ev to the loop. It reports false once the session is over.
 func (d *driver) post(ev event) bool {
@@ -387,7 +386,7 @@ func (d *driver) accepted(recv ReceiveStream) {
 	u := &uni{recv: recv, verdict: make(chan *track.SubgroupWriter, 1)}
 	sid := d.newSID()
 	d.unis[sid] = u
-	d.go_(func() { d.post(drvUniEnd{sid, d.readUni(sid, u)}) })
+	d.spawn(func() { d.post(drvUniEnd{sid, d.readUni(sid, u)}) })
 }
 
 // readUni reads an inbound unidirectional stream to its end, and returns what

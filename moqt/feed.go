@@ -85,7 +85,6 @@ func (c *core) openPublish(st *stream, m wire.Publish) error {
 		c.refusePublish(st, m, wire.RequestNotSupported, "PUBLISH is not supported")
 	default:
 		if t, unknown := m.Properties.Mandatory(); unknown {
-			c.do(actCount{st.opener.String(), outcomeRefused})
 			c.refusePublish(st, m, wire.RequestUnsupportedExtension, fmt.Sprintf("mandatory track property %#x", t))
 			return nil
 		}

@@ -253,6 +253,7 @@ func TestRefused(t *testing.T) {
 		{"3.2.2 SUBSCRIBE in .session", wire.Subscribe{Track: track.Name{Namespace: at(".session"), Name: "y"}}, wire.RequestDoesNotExist},
 		{"3.2.2 empty name in .session", wire.Subscribe{Track: track.Name{Namespace: at(".session")}}, wire.RequestDoesNotExist},
 		{"3.2.2 PUBLISH_NAMESPACE of .session", wire.PublishNamespace{Namespace: at(".session", "a")}, wire.RequestDoesNotExist},
+		{"3.2.1 any other reserved namespace goes to the handler", wire.Subscribe{Track: track.Name{Namespace: at(".x"), Name: "y"}}, wire.RequestNotSupported},
 		{"10.12 FETCH", wire.Fetch{FetchType: wire.FetchStandalone, Track: video, End: wire.Location{Group: 1}}, wire.RequestNotSupported},
 		{"10.14 TRACK_STATUS", wire.TrackStatus{Track: video}, wire.RequestNotSupported},
 		{"10.19 SUBSCRIBE_TRACKS", wire.SubscribeTracks{Prefix: cam}, wire.RequestNotSupported},

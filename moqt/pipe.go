@@ -34,7 +34,7 @@ func newPipe(sid streamID, send SendStream, recv ReceiveStream) *pipe {
 // open opens a request stream, which may have to wait for stream credit.
 func (d *driver) open(sid streamID) {
 	d.pipes[sid] = newPipe(sid, nil, nil)
-	d.go_(func() {
+	d.spawn(func() {
 		// A request that is not answered in time is cancelled anyway.
 		ctx, cancel := context.WithTimeout(d.ctx, d.s.cfg.ResponseTimeout)
 		defer cancel()
@@ -50,7 +50,7 @@ func (d *driver) open(sid streamID) {
 func (d *driver) attach(p *pipe) {
 	d.watch(p)
 	recv := p.recv
-	d.go_(func() { d.read(p.sid, recv) })
+	d.spawn(func() { d.read(p.sid, recv) })
 }
 
 // watch tells the core if the peer stops our half of a stream.
@@ -106,7 +106,7 @@ func (d *driver) writeAside(p *pipe) {
 	b := p.queue
 	p.queue = nil
 	send, sid := p.send, p.sid
-	d.go_(func() {
+	d.spawn(func() {
 		send.SetWriteDeadline(time.Now().Add(d.s.cfg.Limits.WriteTimeout))
 		_, err := send.Write(b)
 		send.SetWriteDeadline(time.Time{})
@@ -125,11 +125,12 @@ func (d *driver) written(e drvWritten) event {
 		d.flush(p)
 		return nil
 	}
-	if _, ok := errors.AsType[*StreamError](e.err); ok || p.done {
+	_, stopped := errors.AsType[*StreamError](e.err)
+	if stopped || p.done || d.s.conn.Context().Err() != nil {
 		if p.forgotten {
 			d.drop(p)
 		}
-		return nil // the stream's context tells
+		return nil // the context of the stream, or of the connection, tells
 	}
 	if p.forgotten { // the core has ended it, but the end does not get out
 		p.reset(wire.ResetExcessiveLoad)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -332,5 +333,42 @@ func TestMetrics(t *testing.T) {
 		for name := range want {
 			t.Errorf("%s is missing", name)
 		}
+	})
+}
+
+// TestControlUnderLoad: while media fills the link, an answer takes no longer
+// than two round trips and what the scheduler keeps in front of the link.
+func TestControlUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := moqttest.Link{Delay: 20 * time.Millisecond, Rate: 1 << 20}
+		pub, sub := pair(t, moqttest.Config{Up: link, Down: link}, moqt.Config{}, moqt.Config{Handler: handler{}})
+		tr, other := newTrack(), track.Name{Namespace: cam, Name: "audio"}
+		audio := track.New(other, track.Info{}, track.Config{})
+		if _, err := pub.Announce(t.Context(), cam, tracks{"video": tr, "audio": audio}); err != nil {
+			t.Fatal(err)
+		}
+		s := subscribe(t, sub, track.SubscribeOptions{})
+		defer s.Close()
+		var wg sync.WaitGroup
+		wg.Go(func() { // twice what the link carries
+			for g := range uint64(50) {
+				writeGroup(t, tr, g, 100)
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		time.Sleep(3 * time.Second)
+		for range 5 {
+			start := time.Now()
+			a, err := sub.Subscribe(t.Context(), other, track.SubscribeOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if took, most := time.Since(start), 200*time.Millisecond; took > most {
+				t.Errorf("SUBSCRIBE was answered after %v, want at most %v", took, most)
+			}
+			a.Close()
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
 	})
 }
