@@ -24,9 +24,9 @@ func AVC(entry string, record []byte) (Video, error) {
 	count := int(p[5] & 31)
 	p = p[6:]
 	for i := range count {
-		nal, rest, err := cutParameterSet(p, "SPS", i, count)
-		if err != nil {
-			return Video{}, err
+		nal, rest, ok := cutParameterSet(p)
+		if !ok {
+			return Video{}, fmt.Errorf("ends inside SPS %d of %d", i+1, count)
 		}
 		if i == 0 {
 			s, err := parseSPS(nal)

@@ -69,9 +69,9 @@ func hevcFirstSPS(p []byte) ([]byte, error) {
 		typ, count := p[0]&63, int(binary.BigEndian.Uint16(p[1:]))
 		p = p[3:]
 		for j := range count {
-			nal, rest, err := cutParameterSet(p, fmt.Sprintf("NAL unit of type %d,", typ), j, count)
-			if err != nil {
-				return nil, err
+			nal, rest, ok := cutParameterSet(p)
+			if !ok {
+				return nil, fmt.Errorf("ends inside NAL unit %d of %d of type %d", j+1, count, typ)
 			}
 			if sps == nil && typ == hevcNALSPS && len(nal) >= 2 && hevcLayer(nal) == 0 {
 				sps = nal

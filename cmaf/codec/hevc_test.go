@@ -64,7 +64,7 @@ func TestHEVCRefuses(t *testing.T) {
 		{"no SPS in hvc1", "hvc1", fixed + "00", "has no SPS"},
 		{"no SPS of the base layer", "hvc1", fixed + "01210001 0003420901", "has no SPS"},
 		{"more arrays than bytes", "hev1", fixed + "ff", "array 1 of 255"},
-		{"more units than bytes", "hev1", fixed + "0121ffff0000", "NAL unit of type 33, 2 of 65535"},
+		{"more units than bytes", "hev1", fixed + "0121ffff0000", "NAL unit 2 of 65535 of type 33"},
 		{"a PPS for an SPS", "hvc1", fixed + "01210001 00044401c1ff", "not a sequence parameter set"},
 		{"an SPS that ends", "hvc1", fixed + "01210001 0006420101016000", "SPS"},
 	} {

@@ -3,7 +3,6 @@ package codec
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 )
 
 // rbsp returns the payload of a NAL unit without its emulation prevention
@@ -29,12 +28,12 @@ func cutNAL(sample []byte, nalLength int) (nal, rest []byte) {
 	return nil, nil
 }
 
-// cutParameterSet takes a parameter set with its 16-bit length off p. what
-// names it in the error.
-func cutParameterSet(p []byte, what string, i, count int) (nal, rest []byte, err error) {
+// cutParameterSet takes a parameter set with its 16-bit length off p. ok is
+// false where p ends inside it.
+func cutParameterSet(p []byte) (nal, rest []byte, ok bool) {
 	if len(p) < 2 || len(p)-2 < int(binary.BigEndian.Uint16(p)) {
-		return nil, nil, fmt.Errorf("ends inside %s %d of %d", what, i+1, count)
+		return nil, nil, false
 	}
 	n := 2 + int(binary.BigEndian.Uint16(p))
-	return p[2:n], p[n:], nil
+	return p[2:n], p[n:], true
 }
