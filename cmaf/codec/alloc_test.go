@@ -28,8 +28,8 @@ func TestHostileAllocs(t *testing.T) {
 		sets.ue(9)
 		sets.bits(1, 1)
 	}
-	for range 63 {
-		sets.bits(0b10, 2)
+	for i := range uint32(63) {
+		sets.bits(0b10|i&1, 2) // by 1 up and by 1 down
 		sets.ue(0)
 		for range 32 {
 			sets.bits(0b01, 2)
