@@ -21,7 +21,7 @@ test:
 	$(MAKE) unit
 	npm --prefix web test
 	npm --prefix web run check
-	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -timeout 5m ./test/...
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/...
 
 # What needs no browser. Allocations are counted apart, because the race
 # detector makes its own.
