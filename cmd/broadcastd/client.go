@@ -174,8 +174,8 @@ func (t target) with(ctx context.Context, log *slog.Logger, f func(context.Conte
 	err = f(fctx, s)
 	end(errDone)
 	_ = g.Wait() // its one result is lost
-	if lost != nil && !errors.Is(lost, errDone) && errors.Is(err, context.Canceled) {
-		return lost
+	if err != nil && lost != nil && !errors.Is(lost, errDone) {
+		return lost // whatever f saw of it: a track that broke off, or its context
 	}
 	return err
 }
