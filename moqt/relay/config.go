@@ -36,6 +36,11 @@ type Config struct {
 	// MaxHeld is how many subscriptions may wait for a publisher at a time.
 	// Zero means 128.
 	MaxHeld int
+	// InputTrack names a track that a part of this process reads from sessions,
+	// with SubscribeSession, as an input: it may be offered with PUBLISH under a
+	// namespace that has a publisher in this process, which refuses all others.
+	// Empty: there is none.
+	InputTrack string
 	// Log takes what happens to sessions, tracks and namespaces. Nil: nothing.
 	Log *slog.Logger
 	// Registerer takes the relay's metrics. Nil: none.

@@ -30,6 +30,7 @@ type space struct {
 	ns      wire.Namespace
 	since   time.Time
 	sources []*source // in the order in which they came: the last one is preferred
+	remote  bool      // some of them are sessions
 }
 
 // A source is one publisher of a namespace.
@@ -59,10 +60,11 @@ type upstream interface {
 	Close()
 }
 
-// A watcher hears of namespaces under prefix. Its methods do not block.
+// A watcher hears of namespaces under prefix.
 type watcher struct {
-	prefix wire.Namespace
-	sink   namespaceSink
+	prefix   wire.Namespace
+	sink     namespaceSink
+	sessions bool // it hears of sessions alone, and of each that comes
 }
 
 type namespaceSink interface {
@@ -90,7 +92,8 @@ type entry struct {
 	asking  bool      // an attempt has not been answered yet
 	track   *track.Track
 	up      upstream
-	subs    map[subscriber]struct{}
+	subs    map[subscriber]bool // true for one that reads sessions alone
+	fed     bool                // this is the input track, and was read as one
 	waiting []waiter
 	idle    time.Time // when it ends for want of subscribers; zero while there is one
 	grace   time.Time // when it ends for want of a publisher; zero while there is one
@@ -98,8 +101,24 @@ type entry struct {
 }
 
 type waiter struct {
-	sub   subscriber
-	until time.Time // zero: as long as the connect takes
+	sub      subscriber
+	until    time.Time // zero: as long as the connect takes
+	sessions bool      // it reads sessions alone
+}
+
+// input reports whether a part of this process reads e as an input: what it
+// makes of it is published in place of e. Such a track is not continued by
+// another session, because a byte stream starts over there.
+func (e *entry) input() bool {
+	if e.fed {
+		return true
+	}
+	for _, sessions := range e.subs {
+		if sessions {
+			return true
+		}
+	}
+	return false
 }
 
 func newCore(cfg Config) *core {
@@ -136,14 +155,19 @@ func (c *core) next() (time.Time, bool) { return c.timers.next() }
 // subscribe asks for a track on behalf of sub. hold is how long it may wait for
 // a publisher to appear (RENDEZVOUS_TIMEOUT, section 10.2.4).
 func (c *core) subscribe(now time.Time, name wire.FullTrackName, sub subscriber, hold time.Duration) []action {
+	src := c.pick(name.Namespace, nil)
+	if t, ok := src.offers(name); ok {
+		// Ahead of what a session feeds, which this publisher may be made of.
+		c.do(actAccept{sub, t})
+		return c.take()
+	}
 	if e := c.tracks[name]; e != nil {
 		c.join(now, e, sub, hold)
 		return c.take()
 	}
-	src := c.pick(name.Namespace, nil)
 	switch {
 	case src != nil && src.local != nil:
-		c.joinLocal(now, src, name, sub, hold)
+		c.hold(now, name, sub, hold)
 	case src != nil && !src.lost():
 		e := c.open(name)
 		e.waiting = append(e.waiting, waiter{sub: sub})
@@ -157,8 +181,30 @@ func (c *core) subscribe(now time.Time, name wire.FullTrackName, sub subscriber,
 	return c.take()
 }
 
+// subscribeSession is subscribe at sessions alone: publishers in this process
+// are passed over, and nobody is waited for.
+func (c *core) subscribeSession(now time.Time, name wire.FullTrackName, sub subscriber) []action {
+	e := c.tracks[name]
+	src := c.pickSession(name.Namespace, nil)
+	switch {
+	case e != nil && (e.state == stateLive || e.state == stateOrphan):
+		e.subs[sub], e.fed = true, name.Name == c.cfg.InputTrack
+		c.linger(now, e)
+		c.do(actAccept{sub, e.track})
+	case e != nil && e.state == stateConnecting:
+		e.waiting = append(e.waiting, waiter{sub: sub, sessions: true})
+	case e == nil && src != nil && !src.lost():
+		e = c.open(name)
+		e.waiting = append(e.waiting, waiter{sub: sub, sessions: true})
+		c.connect(e, src)
+	default:
+		c.do(actReject{sub, wire.RequestDoesNotExist, fmt.Sprintf("no session publishes %s", name)})
+	}
+	return c.take()
+}
+
 func (c *core) open(name wire.FullTrackName) *entry {
-	e := &entry{name: name, subs: make(map[subscriber]struct{})}
+	e := &entry{name: name, subs: make(map[subscriber]bool)}
 	e.timer.f = func(now time.Time) { c.sweep(now, e) }
 	c.tracks[name] = e
 	return e
@@ -181,13 +227,20 @@ func (c *core) arm(e *entry) {
 	c.timers.set(&e.timer, at)
 }
 
+// offers returns the track of this name if s is a publisher in this process
+// that has it. It publishes its own namespace; a longer one under it has no
+// track.
+func (s *source) offers(name wire.FullTrackName) (*track.Track, bool) {
+	if s == nil || s.local == nil || s.ns != name.Namespace {
+		return nil, false
+	}
+	return s.local.Track(name.Name)
+}
+
 func (c *core) joinLocal(now time.Time, src *source, name wire.FullTrackName, sub subscriber, hold time.Duration) {
-	// A source publishes its own namespace; a longer one under it has no track.
-	if src.ns == name.Namespace {
-		if t, ok := src.local.Track(name.Name); ok {
-			c.do(actAccept{sub, t})
-			return
-		}
+	if t, ok := src.offers(name); ok {
+		c.do(actAccept{sub, t})
+		return
 	}
 	c.hold(now, name, sub, hold)
 }
@@ -195,7 +248,7 @@ func (c *core) joinLocal(now time.Time, src *source, name wire.FullTrackName, su
 func (c *core) join(now time.Time, e *entry, sub subscriber, hold time.Duration) {
 	switch e.state {
 	case stateLive, stateOrphan:
-		e.subs[sub] = struct{}{}
+		e.subs[sub] = false
 		c.linger(now, e)
 		c.do(actAccept{sub, e.track})
 	case stateConnecting:
@@ -297,7 +350,8 @@ func (c *core) live(now time.Time, e *entry, up upstream) {
 	e.state, e.up, e.tried, e.grace, e.asking = stateLive, up, nil, time.Time{}, false
 	e.track = up.Track()
 	for _, w := range e.waiting {
-		e.subs[w.sub] = struct{}{}
+		e.subs[w.sub] = w.sessions
+		e.fed = e.fed || w.sessions && e.name.Name == c.cfg.InputTrack
 		c.do(actAccept{w.sub, e.track})
 	}
 	e.waiting = nil
@@ -307,8 +361,8 @@ func (c *core) live(now time.Time, e *entry, up upstream) {
 // failed goes on to the next source, and gives up when there is none.
 func (c *core) failed(now time.Time, e *entry, err error) {
 	e.tried = append(e.tried, e.src)
-	src := c.pick(e.name.Namespace, e.tried)
-	if src != nil && src.peer != nil && !src.lost() {
+	src := c.pickSession(e.name.Namespace, e.tried)
+	if src != nil && !src.lost() {
 		c.connect(e, src)
 		return
 	}
@@ -322,6 +376,10 @@ func (c *core) failed(now time.Time, e *entry, err error) {
 		e.waiting = nil
 		c.drop(e)
 		for _, w := range waiting {
+			if w.sessions { // it looks after returns itself
+				c.do(actReject{w.sub, wire.RequestTimeout, "the publisher's session ended"})
+				continue
+			}
 			c.hold(now, e.name, w.sub, c.cfg.Grace)
 		}
 		return
@@ -347,7 +405,11 @@ func (c *core) upstreamEnded(now time.Time, name wire.FullTrackName, epoch uint6
 		return c.take()
 	}
 	c.do(actAbortOpen{e.track, wire.ResetInternalError})
-	if src := c.pick(name.Namespace, []*source{e.src}); src != nil && src.peer != nil && !src.lost() {
+	if e.input() {
+		c.end(e, wire.PublishDoneInternalError, "the publisher's session ended")
+		return c.take()
+	}
+	if src := c.pickSession(name.Namespace, []*source{e.src}); src != nil && !src.lost() {
 		c.connect(e, src)
 		return c.take()
 	}

@@ -23,6 +23,11 @@ func (c *core) announce(now time.Time, src *source) []action {
 	// Whoever was lost has been replaced.
 	sp.sources = slices.DeleteFunc(sp.sources, (*source).lost)
 	sp.sources = append(sp.sources, src)
+	if src.peer != nil {
+		sp.remote = true
+		c.tellSessions(src.ns, true)
+	}
+	c.lookForSessions(sp)
 	if !src.routable {
 		return c.take()
 	}
@@ -32,6 +37,8 @@ func (c *core) announce(now time.Time, src *source) []action {
 			c.serveHeld(now, e, src)
 		case e.state == stateHeld:
 			c.connect(e, src)
+		case src.local == nil && e.src != src && e.input() && e.track != nil:
+			c.end(e, wire.PublishDoneGoingAway, "a newer session publishes the track")
 		case src.local == nil && e.src != src:
 			c.switchTo(e, src)
 		}
@@ -69,7 +76,7 @@ func (c *core) withdraw(now time.Time, src *source) []action {
 	for _, e := range c.under(src.ns) {
 		// An established subscription outlives the announcement (section 6.2);
 		// a track that only waits for this source to come back does not.
-		if e.src == src && e.state == stateOrphan && !c.hasRemote(e.name.Namespace) {
+		if e.src == src && e.state == stateOrphan && c.pickSession(e.name.Namespace, nil) == nil {
 			c.end(e, wire.PublishDoneTrackEnded, "the publisher has withdrawn the namespace")
 		}
 	}
@@ -97,6 +104,7 @@ func (c *core) peerGone(now time.Time, p *peer) []action {
 		if slices.ContainsFunc(sp.sources, func(s *source) bool { return !s.lost() }) {
 			sp.sources = slices.DeleteFunc(sp.sources, (*source).lost)
 		}
+		c.lookForSessions(sp)
 	}
 	return c.take()
 }
@@ -111,6 +119,7 @@ func (c *core) remove(src *source) {
 		return
 	}
 	sp.sources = slices.Delete(sp.sources, i, i+1)
+	c.lookForSessions(sp)
 	if len(sp.sources) == 0 {
 		delete(c.spaces, src.ns)
 		c.tell(src.ns, false)
@@ -145,9 +154,18 @@ func (c *core) pick(ns wire.Namespace, tried []*source) *source {
 	return lost
 }
 
-func (c *core) hasRemote(ns wire.Namespace) bool {
-	src := c.pick(ns, nil)
-	return src != nil && src.peer != nil
+// pickSession is pick among sessions alone.
+func (c *core) pickSession(ns wire.Namespace, tried []*source) *source {
+	for _, prefix := range prefixes(ns) {
+		if sp := c.spaces[prefix]; sp != nil {
+			for _, s := range sp.sources {
+				if s.local != nil {
+					tried = append(slices.Clip(tried), s)
+				}
+			}
+		}
+	}
+	return c.pick(ns, tried)
 }
 
 // prefixes returns ns and each shorter prefix of it, longest first.
@@ -183,11 +201,15 @@ func (c *core) under(ns wire.Namespace) []*entry {
 // moves what it fills to a track that exists. Whoever fed the track before is
 // released: the newest publisher wins, as in announce.
 func (c *core) published(now time.Time, src *source, name wire.FullTrackName, offer publication) (uint64, []action) {
-	if best := c.pick(name.Namespace, nil); best != nil && best.local != nil {
+	if best := c.pick(name.Namespace, nil); best != nil && best.local != nil && name.Name != c.cfg.InputTrack {
 		c.do(actRefuse{offer, wire.RequestUninterested, "a publisher in this process has the namespace"})
 		return 0, c.take()
 	}
 	e := c.tracks[name]
+	if e != nil && e.input() {
+		c.end(e, wire.PublishDoneGoingAway, "a newer session publishes the track")
+		e = nil
+	}
 	if e == nil {
 		e = c.open(name)
 	}
@@ -222,7 +244,7 @@ func (c continued) Track() *track.Track { return c.t }
 func (c *core) watch(w *watcher) []action {
 	c.watchers = append(c.watchers, w)
 	for _, sp := range c.sorted() {
-		if sp.ns.HasPrefix(w.prefix) {
+		if sp.ns.HasPrefix(w.prefix) && (sp.remote || !w.sessions) {
 			c.do(actTell{w, sp.ns, true})
 		}
 	}
@@ -239,9 +261,29 @@ func (c *core) unwatch(w *watcher) []action {
 // tell tells the watchers that ns is published, or no longer.
 func (c *core) tell(ns wire.Namespace, active bool) {
 	for _, w := range c.watchers {
-		if ns.HasPrefix(w.prefix) {
+		if ns.HasPrefix(w.prefix) && !w.sessions {
 			c.do(actTell{w, ns, active})
 		}
+	}
+}
+
+// tellSessions tells those who watch sessions that one has come to publish
+// under ns, or that none does any longer.
+func (c *core) tellSessions(ns wire.Namespace, active bool) {
+	for _, w := range c.watchers {
+		if ns.HasPrefix(w.prefix) && w.sessions {
+			c.do(actTell{w, ns, active})
+		}
+	}
+}
+
+// lookForSessions tells when the last session has left sp. One that is lost
+// has left.
+func (c *core) lookForSessions(sp *space) {
+	there := slices.ContainsFunc(sp.sources, func(s *source) bool { return s.peer != nil && !s.lost() })
+	if sp.remote && !there {
+		sp.remote = false
+		c.tellSessions(sp.ns, false)
 	}
 }
 

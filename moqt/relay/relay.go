@@ -138,8 +138,24 @@ func (r *Relay) Announce(ctx context.Context, ns track.Namespace, src track.Sour
 // waits for the publisher's answer; the error wraps a *track.RequestError where
 // there is no such track.
 func (r *Relay) Subscribe(ctx context.Context, name track.Name, opt track.SubscribeOptions) (*track.Subscription, error) {
+	return r.subscribe(ctx, name, func(now time.Time, sub subscriber) []action {
+		return r.core.subscribe(now, name, sub, 0)
+	})
+}
+
+// SubscribeSession is Subscribe at sessions alone, for a part of this process
+// that takes a session's track as an input and publishes what it makes of it
+// under the same namespace. The track ends when its session is lost or a newer
+// one publishes it: none goes on where another was.
+func (r *Relay) SubscribeSession(ctx context.Context, name track.Name, _ track.SubscribeOptions) (*track.Subscription, error) {
+	return r.subscribe(ctx, name, func(now time.Time, sub subscriber) []action {
+		return r.core.subscribeSession(now, name, sub)
+	})
+}
+
+func (r *Relay) subscribe(ctx context.Context, name track.Name, ask func(time.Time, subscriber) []action) (*track.Subscription, error) {
 	sub := &localSubscriber{answer: make(chan answer, 1)}
-	r.post(func(now time.Time) []action { return r.core.subscribe(now, name, sub, 0) })
+	r.post(func(now time.Time) []action { return ask(now, sub) })
 	leave := func() {
 		r.post(func(now time.Time) []action { return r.core.unsubscribe(now, name, sub) })
 	}
@@ -174,9 +190,20 @@ func (s *localSubscriber) reject(code wire.RequestCode, reason string) {
 // Namespaces yields the namespaces under prefix, those that are published now
 // first, then each change, until ctx ends or the loop is left.
 func (r *Relay) Namespaces(ctx context.Context, prefix track.Namespace) iter.Seq2[track.NamespaceEvent, error] {
+	return r.namespaces(ctx, prefix, false)
+}
+
+// SessionNamespaces is Namespaces for what sessions publish, whatever is
+// published from within this process. A namespace is yielded again, as active,
+// when another session comes to publish it.
+func (r *Relay) SessionNamespaces(ctx context.Context, prefix track.Namespace) iter.Seq2[track.NamespaceEvent, error] {
+	return r.namespaces(ctx, prefix, true)
+}
+
+func (r *Relay) namespaces(ctx context.Context, prefix track.Namespace, sessions bool) iter.Seq2[track.NamespaceEvent, error] {
 	return func(yield func(track.NamespaceEvent, error) bool) {
-		q := &namespaceQueue{wake: make(chan struct{}, 1), active: make(map[wire.Namespace]bool)}
-		w := &watcher{prefix: prefix, sink: q}
+		q := &namespaceQueue{wake: make(chan struct{}, 1), active: make(map[wire.Namespace]bool), repeat: sessions}
+		w := &watcher{prefix: prefix, sink: q, sessions: sessions}
 		r.post(func(time.Time) []action { return r.core.watch(w) })
 		defer r.post(func(time.Time) []action { return r.core.unwatch(w) })
 		for {
@@ -206,6 +233,7 @@ type namespaceQueue struct {
 	order  []wire.Namespace
 	latest map[wire.Namespace]bool
 	active map[wire.Namespace]bool // as the reader knows it
+	repeat bool                    // that one is active is told again
 	wake   chan struct{}
 }
 
@@ -234,7 +262,7 @@ func (q *namespaceQueue) take() []track.NamespaceEvent {
 	var out []track.NamespaceEvent
 	for _, ns := range q.order {
 		active := q.latest[ns]
-		if q.active[ns] == active {
+		if q.active[ns] == active && !(q.repeat && active) {
 			continue // came and went
 		}
 		if active {

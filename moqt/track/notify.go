@@ -81,6 +81,13 @@ func (l *notifiers) detach(a *attachment) {
 	a.shard.members.Store(&members)
 }
 
+func (l *notifiers) len() (n int) {
+	for _, s := range l.list() {
+		n += len(s.list())
+	}
+	return n
+}
+
 func (l *notifiers) notify() {
 	for _, s := range l.list() {
 		for _, a := range s.list() {

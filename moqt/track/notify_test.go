@@ -1,10 +1,12 @@
 package track
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 func TestAttachAndDetach(t *testing.T) {
@@ -124,4 +126,32 @@ func TestWaiters(t *testing.T) {
 	if n := tr.waiters.waiting.Load(); n != 0 || tr.waiters.head != nil {
 		t.Errorf("%d waiters are left", n)
 	}
+}
+
+func TestReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTestTrack(Config{})
+		want := func(when string, n int) {
+			t.Helper()
+			synctest.Wait()
+			if got := tr.Readers(); got != n {
+				t.Errorf("%s: Readers() = %d, want %d", when, got, n)
+			}
+		}
+		want("new", 0)
+		var detach []func()
+		for range notifierShard + 1 { // more than one shard
+			detach = append(detach, tr.Attach(notifyFunc(func() {})))
+		}
+		want("attached", notifierShard+1)
+		for _, f := range detach {
+			f()
+		}
+		want("detached", 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		go tr.NewReader(CurrentGroup).NextGroup(ctx) //nolint:errcheck // it is cancelled
+		want("one waits", 1)
+		cancel()
+		want("it was cancelled", 0)
+	})
 }

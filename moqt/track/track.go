@@ -152,6 +152,11 @@ func (t *Track) Bytes() int64 {
 // under way may still come while detach returns.
 func (t *Track) Attach(n Notifier) (detach func()) { return t.notifiers.attach(n) }
 
+// Readers returns how many notifiers are attached and how many readers wait, for
+// a source that builds a track only while somebody reads it. A reader of this
+// process that is busy at the moment does not count.
+func (t *Track) Readers() int { return t.notifiers.len() + int(t.waiters.waiting.Load()) }
+
 func (t *Track) notify() {
 	t.notifiers.notify()
 	t.waiters.wakeAll()
