@@ -2,6 +2,7 @@ package moqt_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 
@@ -70,7 +71,7 @@ func BenchmarkGroup(b *testing.B) {
 				for err == nil {
 					_, err = g.Next(ctx)
 				}
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					b.Fatal(err)
 				}
 			}

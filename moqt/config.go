@@ -90,8 +90,12 @@ func (c Config) checked() (Config, error) {
 		name  string
 		value int
 	}{
-		{"Requests", l.Requests}, {"Namespaces", l.Namespaces}, {"Subscriptions", l.Subscriptions},
-		{"Tracks", l.Tracks}, {"DataStreams", l.DataStreams}, {"EarlyStreams", l.EarlyStreams},
+		{"Requests", l.Requests},
+		{"Namespaces", l.Namespaces},
+		{"Subscriptions", l.Subscriptions},
+		{"Tracks", l.Tracks},
+		{"DataStreams", l.DataStreams},
+		{"EarlyStreams", l.EarlyStreams},
 	} {
 		if n.value < 1 {
 			faults = append(faults, fmt.Errorf("moqt: Limits.%s is %d, want 1 or more", n.name, n.value))
@@ -104,8 +108,11 @@ func (c Config) checked() (Config, error) {
 		name  string
 		value time.Duration
 	}{
-		{"SetupTimeout", c.SetupTimeout}, {"ResponseTimeout", c.ResponseTimeout}, {"Limits.EarlyWait", l.EarlyWait},
-		{"Limits.DoneWait", l.DoneWait}, {"Limits.WriteTimeout", l.WriteTimeout},
+		{"SetupTimeout", c.SetupTimeout},
+		{"ResponseTimeout", c.ResponseTimeout},
+		{"Limits.EarlyWait", l.EarlyWait},
+		{"Limits.DoneWait", l.DoneWait},
+		{"Limits.WriteTimeout", l.WriteTimeout},
 	} {
 		if d.value < 0 {
 			faults = append(faults, fmt.Errorf("moqt: %s is %v, want more than 0", d.name, d.value))

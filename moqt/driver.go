@@ -89,7 +89,7 @@ func (s *Session) Run(ctx context.Context) error {
 		d.do(s.core.handle(time.Now(), evLost{err}))
 	}
 	se := s.core.err
-	s.conn.CloseWithError(se.Code, se.Reason) // unblocks every read
+	_ = s.conn.CloseWithError(se.Code, se.Reason) // unblocks every read; it may be closed already
 	cancel(se)
 	d.wg.Wait()
 
@@ -364,7 +364,7 @@ func (d *driver) read(sid streamID, recv ReceiveStream) {
 		if n > 0 && !d.post(evBytes{sid, bytes.Clone(buf[:n])}) {
 			return
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			d.post(evFin{sid})
 			return
 		}
@@ -405,7 +405,7 @@ func (d *driver) readUni(sid streamID, u *uni) event {
 	case wire.StreamSubgroup:
 		return d.readSubgroup(sid, u, &in)
 	case wire.StreamPadding:
-		io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1
+		_, _ = io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1, however it ends
 		return nil
 	}
 	// We send no FETCH, so nothing is wanted of an answer to one.
@@ -416,7 +416,7 @@ func (d *driver) readUni(sid streamID, u *uni) event {
 // readHeader reads until in knows what the stream is. If it never does, ok is
 // false and ev is for the core.
 func (d *driver) readHeader(in *inbound, recv ReceiveStream) (ev event, ok bool) {
-	recv.SetReadDeadline(time.Now().Add(d.s.cfg.ResponseTimeout))
+	_ = recv.SetReadDeadline(time.Now().Add(d.s.cfg.ResponseTimeout)) // Read tells what is wrong
 	buf := make([]byte, 2<<10)
 	for {
 		n, err := recv.Read(buf)
@@ -425,9 +425,9 @@ func (d *driver) readHeader(in *inbound, recv ReceiveStream) (ev event, ok bool)
 		case perr != nil:
 			return evViolation{perr}, false
 		case known:
-			recv.SetReadDeadline(time.Time{})
+			_ = recv.SetReadDeadline(time.Time{})
 			return nil, true
-		case err == io.EOF && in.cut():
+		case errors.Is(err, io.EOF) && in.cut():
 			return evViolation{violation("stream ends inside its header")}, false
 		case err != nil:
 			recv.CancelRead(wire.ResetCancelled) // it may be the deadline

@@ -261,7 +261,9 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 		return
 	}
 	f.stopStreams(c, wire.ResetCancelled)
-	if se, local := errors.AsType[*StreamError](cause); f.ended != nil && !(local && !se.Remote) {
+	se, stream := errors.AsType[*StreamError](cause)
+	local := stream && !se.Remote // Close was the reason
+	if f.ended != nil && !local {
 		c.do(actTell{f.ended, cause})
 	}
 	if f.keep || f.track == nil {
@@ -270,7 +272,7 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 	end, ok := errors.AsType[*track.EndError](cause)
 	if !ok {
 		end = &track.EndError{Code: wire.PublishDoneInternalError, Reason: cause.Error()}
-		if se, ok := errors.AsType[*StreamError](cause); ok && !se.Remote {
+		if local {
 			end = &track.EndError{Code: wire.PublishDoneSubscriptionEnded, Reason: "unsubscribed"}
 		}
 	}

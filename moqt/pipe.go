@@ -92,7 +92,7 @@ func (d *driver) flush(p *pipe) {
 		p.queue = nil // also if the stream is dead, which its context tells
 	}
 	if p.fin {
-		p.send.Close()
+		_ = p.send.Close() // if the stream is dead, its context tells
 		p.done = true
 	}
 	if p.forgotten {
@@ -107,9 +107,9 @@ func (d *driver) writeAside(p *pipe) {
 	p.queue = nil
 	send, sid := p.send, p.sid
 	d.spawn(func() {
-		send.SetWriteDeadline(time.Now().Add(d.s.cfg.Limits.WriteTimeout))
+		_ = send.SetWriteDeadline(time.Now().Add(d.s.cfg.Limits.WriteTimeout)) // Write tells what is wrong
 		_, err := send.Write(b)
-		send.SetWriteDeadline(time.Time{})
+		_ = send.SetWriteDeadline(time.Time{})
 		d.post(drvWritten{sid, err})
 	})
 }

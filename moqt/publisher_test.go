@@ -400,7 +400,7 @@ func TestReceivePublish(t *testing.T) {
 			req.ExpectFIN()
 			reader := r.Track().NewReader(track.CurrentGroup)
 			expectGroup(t, reader, 0, "one")
-			if _, err := reader.NextGroup(t.Context()); err != io.EOF {
+			if _, err := reader.NextGroup(t.Context()); !errors.Is(err, io.EOF) {
 				t.Errorf("NextGroup: %v, want io.EOF", err)
 			}
 			<-r.Context().Done()

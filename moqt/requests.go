@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -205,12 +206,15 @@ func (c *core) request(sid streamID, r role, m wire.Request) *stream {
 // unanswered makes the error of a call whose request ended for cause: always a
 // *RequestError or a *SessionError.
 func unanswered(cause error) error {
-	e := &RequestError{Code: wire.RequestInternalError, Reason: cause.Error()}
-	switch cause := cause.(type) {
-	case *RequestError, *SessionError:
+	if _, ok := errors.AsType[*RequestError](cause); ok {
 		return cause
-	case *StreamError: // the peer gave up without an answer
-		switch cause.Code {
+	}
+	if _, ok := errors.AsType[*SessionError](cause); ok {
+		return cause
+	}
+	e := &RequestError{Code: wire.RequestInternalError, Reason: cause.Error()}
+	if se, ok := errors.AsType[*StreamError](cause); ok { // the peer gave up without an answer
+		switch se.Code {
 		case wire.ResetGoingAway:
 			e.Code = wire.RequestGoingAway
 		case wire.ResetExcessiveLoad:

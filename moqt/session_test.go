@@ -93,7 +93,7 @@ func readGroup(t *testing.T, r *track.Reader, group uint64, n int) {
 	}
 	for i := 0; ; i++ {
 		o, err := g.Next(t.Context())
-		if err == io.EOF && i == n {
+		if errors.Is(err, io.EOF) && i == n {
 			return
 		}
 		if err != nil {
@@ -197,7 +197,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 						readGroup(t, r, g, 5)
 					}
 					tr.End(wire.PublishDoneTrackEnded, "over")
-					if _, err := r.NextGroup(t.Context()); err != io.EOF {
+					if _, err := r.NextGroup(t.Context()); !errors.Is(err, io.EOF) {
 						t.Errorf("NextGroup after the end: %v, want io.EOF", err)
 					}
 				})
@@ -250,7 +250,7 @@ func TestPublishBetweenSessions(t *testing.T) {
 					}
 					<-r.Context().Done()
 					_, endErr := reader.NextGroup(t.Context())
-					if end, ok := errors.AsType[*track.EndError](context.Cause(r.Context())); round < 2 && (!ok || end.Code != wire.PublishDoneTrackEnded || endErr != io.EOF) {
+					if end, ok := errors.AsType[*track.EndError](context.Cause(r.Context())); round < 2 && (!ok || end.Code != wire.PublishDoneTrackEnded || !errors.Is(endErr, io.EOF)) {
 						t.Errorf("round %d ended with %v and %v", round, context.Cause(r.Context()), endErr)
 					}
 					time.Sleep(time.Second) // virtual: for the last messages
@@ -286,7 +286,7 @@ func TestCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		cc.Cut()
-		if _, err := g.Next(t.Context()); err == nil || err == io.EOF {
+		if _, err := g.Next(t.Context()); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("the group ends with %v, want it cut", err)
 		}
 		<-sub.Done()

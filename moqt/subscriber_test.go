@@ -81,7 +81,7 @@ func read(t *testing.T, r *track.Reader) (group uint64, payloads []string, err e
 func expectGroup(t *testing.T, r *track.Reader, group uint64, payloads ...string) {
 	t.Helper()
 	g, got, err := read(t, r)
-	if err != io.EOF || g != group || !slices.Equal(got, payloads) {
+	if !errors.Is(err, io.EOF) || g != group || !slices.Equal(got, payloads) {
 		t.Fatalf("read group %d, %q, %v, want group %d, %q", g, got, err, group, payloads)
 	}
 }

@@ -153,14 +153,14 @@ func (s *PeerStream) Send(parts ...any) {
 	if len(b) == 0 {
 		return
 	}
-	s.send.SetWriteDeadline(time.Now().Add(patience))
+	_ = s.send.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := s.send.Write(b); err != nil {
 		s.t.Fatalf("send %x: %v", b, err)
 	}
 }
 
 // Close sends FIN.
-func (s *PeerStream) Close() { s.send.Close() }
+func (s *PeerStream) Close() { _ = s.send.Close() }
 
 // Reset resets the sending half.
 func (s *PeerStream) Reset(code wire.ResetCode) { s.send.CancelWrite(code) }
@@ -171,7 +171,7 @@ func (s *PeerStream) Stop(code wire.ResetCode) { s.recv.CancelRead(code) }
 // more reads on, and returns what ended the stream, if it has.
 func (s *PeerStream) more() error {
 	buf := make([]byte, 4<<10)
-	s.recv.SetReadDeadline(time.Now().Add(patience))
+	_ = s.recv.SetReadDeadline(time.Now().Add(patience))
 	n, err := s.recv.Read(buf)
 	s.buf = append(s.buf, buf[:n]...)
 	return err
@@ -198,7 +198,7 @@ func (s *PeerStream) ReadAll() ([]byte, error) {
 		if err := s.more(); err != nil {
 			b := s.buf
 			s.buf = nil
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return b, err
@@ -211,11 +211,11 @@ func (s *PeerStream) Pending() bool {
 	if len(s.buf) > 0 {
 		return true
 	}
-	s.recv.SetReadDeadline(time.Unix(1, 0))
+	_ = s.recv.SetReadDeadline(time.Unix(1, 0))
 	buf := make([]byte, 4<<10)
 	n, err := s.recv.Read(buf)
 	s.buf = append(s.buf, buf[:n]...)
-	return n > 0 || err != nil && err != errDeadline
+	return n > 0 || err != nil && !errors.Is(err, errDeadline)
 }
 
 // Message reads one message and returns its type and body.
@@ -255,7 +255,7 @@ func (s *PeerStream) ExpectError(code wire.RequestCode, request wire.MessageType
 // ExpectFIN reads the clean end of the stream.
 func (s *PeerStream) ExpectFIN() {
 	s.t.Helper()
-	if err := s.more(); err != io.EOF || len(s.buf) > 0 {
+	if err := s.more(); !errors.Is(err, io.EOF) || len(s.buf) > 0 {
 		s.t.Fatalf("read %x, then %v, want FIN", s.buf, err)
 	}
 }

@@ -39,15 +39,14 @@ type side struct {
 
 // A half is one direction of a stream at its receiver.
 type half struct {
-	buf      []byte // arrived, not read
-	sent     int    // bytes that the sender has written
-	got      int    // bytes that have arrived
-	read     int
-	fin      bool
-	reset    *moqt.StreamError
-	boundary int // of the reset: bytes before it are still delivered
-	stopped  *moqt.StreamError
-	until    time.Time // read deadline
+	buf     []byte // arrived, not read
+	sent    int    // bytes that the sender has written
+	got     int    // bytes that have arrived
+	read    int
+	fin     bool
+	reset   *moqt.StreamError
+	stopped *moqt.StreamError
+	until   time.Time // read deadline
 }
 
 // over reports whether nothing more is to be read.
@@ -171,7 +170,7 @@ func (e *end) Write(p []byte) (n int, err error) {
 		if n == len(p) {
 			return n, nil
 		}
-		if err := d.conn.pair.wait(d.ctx, d.until); err == errDeadline {
+		if err := d.conn.pair.wait(d.ctx, d.until); errors.Is(err, errDeadline) {
 			return n, err
 		}
 	}
@@ -279,7 +278,7 @@ func (e *end) Read(p []byte) (int, error) {
 		case len(p) == 0:
 			return 0, nil
 		}
-		if err := d.conn.pair.wait(d.conn.ctx, in.until); err == errDeadline {
+		if err := d.conn.pair.wait(d.conn.ctx, in.until); errors.Is(err, errDeadline) {
 			return 0, err
 		}
 	}
