@@ -49,6 +49,7 @@ type ConnStats struct {
 	BytesSent        uint64 // UDP payload bytes, retransmissions included
 	BytesReceived    uint64
 	PacketsSent      uint64
+	PacketsReceived  uint64
 	PacketsLost      uint64
 }
 

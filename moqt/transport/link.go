@@ -83,6 +83,7 @@ func (l *link) Stats() moqt.ConnStats {
 		BytesSent:        s.BytesSent,
 		BytesReceived:    s.BytesReceived,
 		PacketsSent:      s.PacketsSent,
+		PacketsReceived:  s.PacketsReceived,
 		PacketsLost:      s.PacketsLost,
 	}
 }
