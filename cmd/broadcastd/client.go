@@ -163,19 +163,18 @@ func (t target) with(ctx context.Context, log *slog.Logger, f func(context.Conte
 	// The session outlives the interrupt, so that f can end in order.
 	running, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	var g errgroup.Group
-	var lost error
 	fctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	g.Go(func() error {
-		lost = s.Run(running)
-		stop(cmpErr(lost, errPeerLeft))
+		stop(cmpErr(s.Run(running), errPeerLeft))
 		return nil
 	})
 	err = f(fctx, s)
 	end(errDone)
-	_ = g.Wait() // its one result is lost
-	if err != nil && lost != nil && !errors.Is(lost, errDone) {
-		return lost // whatever f saw of it: a track that broke off, or its context
+	_ = g.Wait() // its one result is nil
+	// What f saw of a lost session is a track that broke off, or its context.
+	if ended, ok := errors.AsType[*moqt.SessionError](context.Cause(conn.Context())); ok && err != nil && (ended.Remote || ended.Err != nil) {
+		return ended
 	}
 	return err
 }
