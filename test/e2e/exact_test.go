@@ -152,7 +152,7 @@ func join(ctx context.Context, url, namespace string, pin []byte) (joined, error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.Run(running) //nolint:errcheck // the viewer sees why
+		s.Run(running)
 	}()
 	defer func() { end(); <-ended }()
 	ns, err := track.SplitNamespace(namespace)

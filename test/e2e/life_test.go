@@ -219,7 +219,7 @@ func TestInterrupt(t *testing.T) {
 			t.Errorf("a recorder ended with %v and said %q", err, v.Log())
 		}
 	}
-	push.Wait(5 * time.Second) //nolint:errcheck // ffmpeg may complain or not
+	push.Wait(5 * time.Second)
 }
 
 // TestSecondInterrupt has a viewer that does not leave, so that an orderly end

@@ -34,7 +34,7 @@ func exitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	if e, ok := err.(*exec.ExitError); ok { //nolint:errorlint // as exec.Cmd.Wait returns it
+	if e, ok := err.(*exec.ExitError); ok {
 		return e.ExitCode()
 	}
 	return -1
