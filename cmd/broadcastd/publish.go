@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/broadcastd/broadcastd/hls/pull"
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/moqt"
@@ -20,11 +22,14 @@ import (
 func (p process) publishCommand() *cobra.Command {
 	var f clientFlags
 	var key string
+	var sel pull.Selection
 	c := &cobra.Command{
-		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-]",
-		Short: "Publish a file or an encoder's output to a relay",
-		Long: `Publishes fragmented MP4 (H.264, AAC) as a MoQ broadcast. A file is sent in real
-time; standard input (-, or no argument) is taken as a live encoder sends it.
+		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-|HLS-URL]",
+		Short: "Publish a file, an encoder's output or an HLS stream to a relay",
+		Long: `Publishes fragmented MP4 (H.264, HEVC, AV1, AAC, Opus, FLAC) as a MoQ broadcast. A
+file is sent in real time; standard input (-, or no argument) is taken as a live
+encoder sends it. An http:// or https:// URL of an HLS playlist is pulled, live or
+VOD, fMP4 or MPEG-TS segments; of several renditions the best is taken.
 
 ` + relayHelp + `
 
@@ -32,11 +37,16 @@ time; standard input (-, or no argument) is taken as a live encoder sends it.
 		Example: `  broadcastd publish --relay moqt://localhost:4443 --insecure --namespace stream/local/cam movie.mp4
   ffmpeg -re -i movie.mkv -c:v libx264 -g 30 -c:a aac -f mp4 \
       -movflags +frag_every_frame+empty_moov+default_base_moof - |
-    broadcastd publish --relay https://localhost:4443 --insecure --namespace stream/local/cam`,
+    broadcastd publish --relay https://localhost:4443 --insecure --namespace stream/local/cam
+  broadcastd publish --relay moqt://localhost:4443 --insecure --namespace stream/local/news https://news.example/live.m3u8`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVar(&key, "stream-key", "", "the stream's `KEY`; other users see a flag, so BROADCASTD_STREAM_KEY or BROADCASTD_STREAM_KEY_FILE is better")
+	c.Flags().IntVar(&sel.MaxHeight, "max-height", 0, "of HLS, take no picture higher than this many pixels")
+	c.Flags().StringVar(&sel.Name, "rendition", "", "of HLS, take the video rendition of this `NAME` or size, such as 720p")
+	c.Flags().StringVar(&sel.Audio, "audio", "", "of HLS, take the audio rendition of this `NAME` or language")
+	c.Flags().BoolVar(&sel.All, "all-renditions", false, "of HLS, take every rendition")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := f.target()
 		if err != nil {
@@ -45,7 +55,7 @@ time; standard input (-, or no argument) is taken as a live encoder sends it.
 		if t, err = t.publishing(p.streamKey(key)); err != nil {
 			return err
 		}
-		src, closeSrc, err := p.input(append(args, "-")[0])
+		src, closeSrc, err := p.input(append(args, "-")[0], sel, p.clientLog(&f))
 		if err != nil {
 			return err
 		}
@@ -56,7 +66,17 @@ time; standard input (-, or no argument) is taken as a live encoder sends it.
 }
 
 // input opens what is to be published.
-func (p process) input(name string) (src ingest.Source, done func(), err error) {
+func (p process) input(name string, sel pull.Selection, log *slog.Logger) (src ingest.Source, done func(), err error) {
+	if isHTTP(name) {
+		puller, err := newPuller(name, sel, log)
+		if err != nil {
+			return nil, nil, usageError{err}
+		}
+		return puller, func() {}, nil
+	}
+	if sel != (pull.Selection{}) {
+		return nil, nil, usageError{errors.New("--max-height, --rendition, --audio and --all-renditions are for HLS URLs")}
+	}
 	if name == "-" {
 		if terminal(p.in) {
 			return nil, nil, usageError{errors.New("standard input is a terminal; name a file, or pipe an encoder's output in")}

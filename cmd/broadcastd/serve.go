@@ -88,6 +88,9 @@ func (p process) serve(ctx context.Context, l *config.Loaded) error {
 	}
 	p.limitMemory()
 	warnFewFiles(log)
+	if err := checkPulls(cfg.Pulls); err != nil {
+		return err
+	}
 	if err := openState(cfg.StateDir); err != nil {
 		return err
 	}
@@ -247,6 +250,9 @@ func (s *server) run(ctx context.Context) error {
 	inputs.Go(func() error { return s.sessions.Run(inputsCtx) })
 	if s.cfg.Demo {
 		inputs.Go(func() error { return s.demo(inputsCtx) })
+	}
+	for _, p := range s.cfg.Pulls {
+		inputs.Go(func() error { return s.pull(inputsCtx, p) })
 	}
 	if s.on.http != nil {
 		net.Go(func() error { return serveHTTP(netCtx, newHTTPServer(s.site, s.log), s.on.http) })

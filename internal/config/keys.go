@@ -74,7 +74,7 @@ func Keys(stateDir string) []Key {
 			}},
 		{Name: "ingest.grace", Default: "5s", Help: "how long a lost input may take to return to its broadcast, up to 5m",
 			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) }},
-		{Name: "pulls", List: true, Later: true, Help: "remote presentations to fetch: a list of name and url",
+		{Name: "pulls", List: true, Help: "HLS presentations to pull: a list of name and url, for the broadcast stream/local/name",
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) }},
 		{Name: "auth.jwks", Help: "JWKS file with more public keys of those who sign tokens",
 			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) }},
