@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -241,26 +240,43 @@ func TestSecondInterrupt(t *testing.T) {
 	}
 }
 
-// TestStateIsKept starts the daemon twice: certificate and key stay, and the
-// second start shows no key.
+// TestStateIsKept starts the daemon twice: certificate and key stay. The key
+// itself is shown on a terminal only, and the second start does not speak of it.
 func TestStateIsKept(t *testing.T) {
 	t.Parallel()
 	o := harness.Options{StateDir: t.TempDir(), Env: map[string]string{"BROADCASTD_LOG__FORMAT": "text"}}
 	d := harness.Start(t, o)
 	hash := d.CertHash(t)
-	m := d.WaitLog(regexp.MustCompile(`admin key\s+(\S+) \(new`), 2*time.Second)
+	file := filepath.Join(o.StateDir, "admin.key")
+	d.WaitLog(regexp.MustCompile(`admin key .*`+regexp.QuoteMeta(file)), 2*time.Second)
 	if _, err := d.Stop(); err != nil {
 		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%s: %v, want mode 0600", file, err)
+	}
+	key, err := os.ReadFile(file)
+	if err != nil || len(bytes.TrimSpace(key)) < 20 {
+		t.Fatalf("%s holds %d bytes, %v", file, len(key), err)
 	}
 	again := harness.Start(t, o)
 	if got := again.CertHash(t); got != hash {
 		t.Errorf("certificate after a restart = %s, want %s", got, hash)
 	}
-	if strings.Contains(again.Log(), m[1]) || !strings.Contains(again.Log(), o.StateDir) {
-		t.Errorf("the second start shows the key, or not the state directory:\n%s", again.Log())
+	for n, log := range []string{d.Log(), again.Log()} {
+		if strings.Contains(log, string(bytes.TrimSpace(key))) {
+			t.Errorf("start %d shows the key:\n%s", n+1, log)
+		}
+		if !strings.Contains(log, o.StateDir) {
+			t.Errorf("start %d does not name the state directory:\n%s", n+1, log)
+		}
 	}
-	info, err := os.Stat(filepath.Join(o.StateDir, "admin.key"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("admin.key: %v, want mode 0600", errors.Join(err))
+	if strings.Contains(again.Log(), "admin key") {
+		t.Errorf("the second start speaks of the key:\n%s", again.Log())
+	}
+	kept, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(kept, key) {
+		t.Errorf("the key changed with the second start: %v", err)
 	}
 }
