@@ -31,7 +31,7 @@ unit:
 	go test -run Alloc $(UNIT)
 
 check:
-	test -z "$$($(GOFUMPT) -l -extra cmd cmaf ingest internal moqt publisher viewer test bench | tee /dev/stderr)"
+	test -z "$$($(GOFUMPT) -l -extra $$(git ls-files '*.go') | tee /dev/stderr)"
 	go vet ./...
 	$(GOLANGCI) run
 	.ci/fuzz 20000x

@@ -71,13 +71,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	return &metrics{
 		sessions: f.NewGauge(prometheus.GaugeOpts{
-			Name: "broadcastd_ingest_sessions", Help: "Broadcasts that have an input, or wait for it to return."}),
+			Name: "broadcastd_ingest_sessions", Help: "Broadcasts that have an input, or wait for it to return.",
+		}),
 		connections: f.NewCounter(prometheus.CounterOpts{
-			Name: "broadcastd_ingest_connections_total", Help: "Connections of inputs that brought a track."}),
+			Name: "broadcastd_ingest_connections_total", Help: "Connections of inputs that brought a track.",
+		}),
 		takeovers: f.NewCounter(prometheus.CounterOpts{
-			Name: "broadcastd_ingest_takeovers_total", Help: "Connections replaced by a newer one of the same name."}),
+			Name: "broadcastd_ingest_takeovers_total", Help: "Connections replaced by a newer one of the same name.",
+		}),
 		lost: f.NewCounter(prometheus.CounterOpts{
-			Name: "broadcastd_ingest_lost_total", Help: "Broadcasts ended because their input did not return."}),
+			Name: "broadcastd_ingest_lost_total", Help: "Broadcasts ended because their input did not return.",
+		}),
 	}
 }
 

@@ -152,7 +152,7 @@ func (d *daemon) delay(scheme string, duration time.Duration) error {
 		url: "http://" + d.http + "/ingest/bench-" + scheme, began: time.Now(),
 		sent: make(map[string]map[int64]time.Time),
 	}
-	var delays = map[string][]time.Duration{}
+	delays := map[string][]time.Duration{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ended(gctx, demo.Source{}.Run(gctx, s)) })
 	g.Go(func() error {

@@ -88,9 +88,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	return &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "broadcastd_ingest_http_requests_total", Help: "Ingest requests over HTTP, by the class of their answer."}, []string{"class"}),
+			Name: "broadcastd_ingest_http_requests_total", Help: "Ingest requests over HTTP, by the class of their answer.",
+		}, []string{"class"}),
 		bytes: f.NewCounter(prometheus.CounterOpts{
-			Name: "broadcastd_ingest_http_bytes_total", Help: "Bytes of ingest bodies over HTTP."}),
+			Name: "broadcastd_ingest_http_bytes_total", Help: "Bytes of ingest bodies over HTTP.",
+		}),
 	}
 }
 

@@ -40,52 +40,96 @@ func (k Key) Flag() string { return strings.ReplaceAll(k.Name, "_", "-") }
 // state directory depends on the user and comes in.
 func Keys(stateDir string) []Key {
 	return []Key{
-		{Name: "state_dir", Default: stateDir, Help: "where the certificate and the admin key are kept",
-			set: func(c *Config, v string) error { return setText(&c.StateDir, v) }},
-		{Name: "admin_key", Secret: true, Help: "key of the administrator; empty generates one and keeps it in the state directory",
-			set: func(c *Config, v string) error { return setAdminKey(&c.AdminKey, v) }},
-		{Name: "demo", Default: "false", Bool: true, Help: "feed the built-in clip as stream/local/demo",
-			set: func(c *Config, v string) error { return setBool(&c.Demo, v) }},
-		{Name: "http.listen", Default: ":8080", Help: "site, API and ingest over HTTP (TCP)",
-			set: func(c *Config, v string) error { return setListen(&c.HTTP.Listen, v) }},
-		{Name: "moq.listen", Default: ":4443", Help: "MoQT over QUIC and WebTransport (UDP), and the site over HTTPS (TCP)",
-			set: func(c *Config, v string) error { return setListen(&c.MoQ.Listen, v) }},
-		{Name: "moq.public", Help: "URL of MoQT as players reach it, such as https://live.example:4443",
-			set: func(c *Config, v string) error { return setURL(&c.MoQ.Public, v, "https", "moqt") }},
-		{Name: "moq.join", Default: "group", Help: "where a late subscriber starts: group (its first frame) or strict (as the draft says)",
-			set: func(c *Config, v string) error { return setOne(&c.MoQ.Join, v, "group", "strict") }},
-		{Name: "rtmp.listen", Default: ":1935", Later: true, Help: "RTMP (TCP)",
-			set: func(c *Config, v string) error { return setListen(&c.RTMP.Listen, v) }},
-		{Name: "srt.listen", Default: ":8890", Later: true, Help: "SRT (UDP)",
-			set: func(c *Config, v string) error { return setListen(&c.SRT.Listen, v) }},
-		{Name: "webrtc.listen", Default: ":8189", Later: true, Help: "ICE for WHIP and WHEP (UDP)",
-			set: func(c *Config, v string) error { return setListen(&c.WebRTC.Listen, v) }},
-		{Name: "admin.listen", Default: "127.0.0.1:9998", Help: "/healthz, /readyz, /metrics and pprof (TCP)",
-			set: func(c *Config, v string) error { return setListen(&c.Admin.Listen, v) }},
-		{Name: "public_url", Help: "URL of the site as browsers reach it, such as https://live.example",
-			set: func(c *Config, v string) error { return setURL(&c.PublicURL, v, "https", "http") }},
-		{Name: "tls.cert", Help: "certificate chain in PEM, read again when it changes; empty is self-signed",
-			set: func(c *Config, v string) error { return setText(&c.TLS.Cert, v) }},
-		{Name: "tls.key", Help: "private key in PEM for tls.cert",
-			set: func(c *Config, v string) error { return setText(&c.TLS.Key, v) }},
-		{Name: "group_duration", Default: "1s", Help: "least length of a group, 500ms to 10s",
+		{
+			Name: "state_dir", Default: stateDir, Help: "where the certificate and the admin key are kept",
+			set: func(c *Config, v string) error { return setText(&c.StateDir, v) },
+		},
+		{
+			Name: "admin_key", Secret: true, Help: "key of the administrator; empty generates one and keeps it in the state directory",
+			set: func(c *Config, v string) error { return setAdminKey(&c.AdminKey, v) },
+		},
+		{
+			Name: "demo", Default: "false", Bool: true, Help: "feed the built-in clip as stream/local/demo",
+			set: func(c *Config, v string) error { return setBool(&c.Demo, v) },
+		},
+		{
+			Name: "http.listen", Default: ":8080", Help: "site, API and ingest over HTTP (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.HTTP.Listen, v) },
+		},
+		{
+			Name: "moq.listen", Default: ":4443", Help: "MoQT over QUIC and WebTransport (UDP), and the site over HTTPS (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.MoQ.Listen, v) },
+		},
+		{
+			Name: "moq.public", Help: "URL of MoQT as players reach it, such as https://live.example:4443",
+			set: func(c *Config, v string) error { return setURL(&c.MoQ.Public, v, "https", "moqt") },
+		},
+		{
+			Name: "moq.join", Default: "group", Help: "where a late subscriber starts: group (its first frame) or strict (as the draft says)",
+			set: func(c *Config, v string) error { return setOne(&c.MoQ.Join, v, "group", "strict") },
+		},
+		{
+			Name: "rtmp.listen", Default: ":1935", Later: true, Help: "RTMP (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.RTMP.Listen, v) },
+		},
+		{
+			Name: "srt.listen", Default: ":8890", Later: true, Help: "SRT (UDP)",
+			set: func(c *Config, v string) error { return setListen(&c.SRT.Listen, v) },
+		},
+		{
+			Name: "webrtc.listen", Default: ":8189", Later: true, Help: "ICE for WHIP and WHEP (UDP)",
+			set: func(c *Config, v string) error { return setListen(&c.WebRTC.Listen, v) },
+		},
+		{
+			Name: "admin.listen", Default: "127.0.0.1:9998", Help: "/healthz, /readyz, /metrics and pprof (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.Admin.Listen, v) },
+		},
+		{
+			Name: "public_url", Help: "URL of the site as browsers reach it, such as https://live.example",
+			set: func(c *Config, v string) error { return setURL(&c.PublicURL, v, "https", "http") },
+		},
+		{
+			Name: "tls.cert", Help: "certificate chain in PEM, read again when it changes; empty is self-signed",
+			set: func(c *Config, v string) error { return setText(&c.TLS.Cert, v) },
+		},
+		{
+			Name: "tls.key", Help: "private key in PEM for tls.cert",
+			set: func(c *Config, v string) error { return setText(&c.TLS.Key, v) },
+		},
+		{
+			Name: "group_duration", Default: "1s", Help: "least length of a group, 500ms to 10s",
 			set: func(c *Config, v string) error {
 				return setDuration(&c.GroupDuration, v, 500*time.Millisecond, 10*time.Second)
-			}},
-		{Name: "ingest.grace", Default: "5s", Help: "how long a lost input may take to return to its broadcast, up to 5m",
-			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) }},
-		{Name: "pulls", List: true, Help: "HLS presentations to pull: a list of name and url, for the broadcast stream/local/name",
-			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) }},
-		{Name: "auth.jwks", Help: "JWKS file with more public keys of those who sign tokens",
-			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) }},
-		{Name: "auth.loopback", Default: "true", Bool: true, Help: "let loopback peers use ad-hoc names without a key",
-			set: func(c *Config, v string) error { return setBool(&c.Auth.Loopback, v) }},
-		{Name: "trusted_proxies", List: true, Later: true, Help: "addresses or prefixes of proxies whose Forwarded header counts",
-			set: func(c *Config, v string) error { return setPrefixes(&c.TrustedProxies, v) }},
-		{Name: "log.level", Default: "info", Help: "debug, info, warn or error",
-			set: func(c *Config, v string) error { return setOne(&c.Log.Level, v, "debug", "info", "warn", "error") }},
-		{Name: "log.format", Default: "auto", Help: "text, json, or auto: text on a terminal",
-			set: func(c *Config, v string) error { return setOne(&c.Log.Format, v, "auto", "text", "json") }},
+			},
+		},
+		{
+			Name: "ingest.grace", Default: "5s", Help: "how long a lost input may take to return to its broadcast, up to 5m",
+			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) },
+		},
+		{
+			Name: "pulls", List: true, Help: "HLS presentations to pull: a list of name and url, for the broadcast stream/local/name",
+			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) },
+		},
+		{
+			Name: "auth.jwks", Help: "JWKS file with more public keys of those who sign tokens",
+			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) },
+		},
+		{
+			Name: "auth.loopback", Default: "true", Bool: true, Help: "let loopback peers use ad-hoc names without a key",
+			set: func(c *Config, v string) error { return setBool(&c.Auth.Loopback, v) },
+		},
+		{
+			Name: "trusted_proxies", List: true, Later: true, Help: "addresses or prefixes of proxies whose Forwarded header counts",
+			set: func(c *Config, v string) error { return setPrefixes(&c.TrustedProxies, v) },
+		},
+		{
+			Name: "log.level", Default: "info", Help: "debug, info, warn or error",
+			set: func(c *Config, v string) error { return setOne(&c.Log.Level, v, "debug", "info", "warn", "error") },
+		},
+		{
+			Name: "log.format", Default: "auto", Help: "text, json, or auto: text on a terminal",
+			set: func(c *Config, v string) error { return setOne(&c.Log.Format, v, "auto", "text", "json") },
+		},
 	}
 }
 
