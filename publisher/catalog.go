@@ -10,12 +10,13 @@ import (
 
 // A catalogTrack is the catalog's track, under the Publisher's lock.
 type catalogTrack struct {
-	track     *track.Track
-	next      uint64    // number of the next group
-	published bool      // the first catalog is out
-	last      time.Time // when the last one went out
-	changed   bool      // it is not up to date
-	force     bool      // the first one waits no longer
+	track     *track.Track // MSF's
+	playback  *track.Track // of simple players: the same tracks by their init-first views
+	next      uint64       // number of the next group, of both
+	published bool         // the first catalog is out
+	last      time.Time    // when the last one went out
+	changed   bool         // it is not up to date
+	force     bool         // the first one waits no longer
 }
 
 // due returns when the catalog has to go out next if nothing changes.
@@ -61,31 +62,40 @@ func (p *Publisher) stepCatalog(now time.Time) error {
 // publishCatalog publishes the whole catalog as a new group: as it is, or as
 // complete.
 func (p *Publisher) publishCatalog(now time.Time, complete bool) error {
-	doc := catalog.Complete(now)
+	doc, simple := catalog.Complete(now), catalog.CompletePlayback(now)
 	if !complete {
-		doc = p.document(now)
-	}
-	b, err := doc.Marshal()
-	if err != nil {
-		return fmt.Errorf("publisher: catalog: %w", err)
+		doc, simple = p.documents(now)
 	}
 	c := &p.catalog
-	w, err := c.track.Subgroup(track.SubgroupHeader{
-		Group: c.next, Priority: priorityCatalog, HasPriority: true, EndOfGroup: true, FirstObject: true,
+	group := c.next
+	c.next++
+	if err := publishDocument(c.track, group, doc); err != nil {
+		return err
+	}
+	c.published, c.changed, c.last = true, false, now
+	return publishDocument(c.playback, group, simple)
+}
+
+// publishDocument writes doc as a group of tr.
+func publishDocument(tr *track.Track, group uint64, doc interface{ Marshal() ([]byte, error) }) error {
+	b, err := doc.Marshal()
+	if err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
+	w, err := tr.Subgroup(track.SubgroupHeader{
+		Group: group, Priority: priorityCatalog, HasPriority: true, EndOfGroup: true, FirstObject: true,
 	})
 	if err != nil {
-		return fmt.Errorf("publisher: catalog: %w", err)
+		return fmt.Errorf("publisher: %s: %w", tr.Name().Name, err)
 	}
-	c.next++
-	c.published, c.changed, c.last = true, false, now
 	if err := w.WriteObject(track.Object{Payload: b}); err != nil {
-		return fmt.Errorf("publisher: catalog: %w", err)
+		return fmt.Errorf("publisher: %s: %w", tr.Name().Name, err)
 	}
 	return w.Close()
 }
 
-// document describes every track that has brought media or had its time to.
-func (p *Publisher) document(now time.Time) catalog.Catalog {
+// documents describe every track that has brought media or had its time to.
+func (p *Publisher) documents(now time.Time) (catalog.Catalog, catalog.Playback) {
 	sources := make([]catalog.Source, 0, len(p.list))
 	groups := make([]uint64, 0, len(p.list))
 	for _, t := range p.list {
@@ -95,11 +105,10 @@ func (p *Publisher) document(now time.Time) catalog.Catalog {
 			groups = append(groups, t.headerGroup)
 		}
 	}
-	doc := catalog.New(sources, catalog.Options{
-		GeneratedAt: now, MediaTimeOrigin: p.anchor, TargetLatency: p.cfg.TargetLatency,
-	})
+	o := catalog.Options{GeneratedAt: now, MediaTimeOrigin: p.anchor, TargetLatency: p.cfg.TargetLatency}
+	doc := catalog.New(sources, o)
 	for i := range doc.Tracks {
 		doc.Tracks[i].InitGroup = groups[i]
 	}
-	return doc
+	return doc, catalog.NewPlayback(sources, o)
 }

@@ -25,6 +25,17 @@
 // nothing, and at once when it changes: with a track's new header before the
 // first chunk that needs it.
 //
+// # Views
+//
+// The track ".catalog" says the same for players that want little. It names
+// views of the tracks ("init/video"), in which every group opens with the
+// track's header as object 0; the track "broadcast" has all tracks in one, each
+// group opening with the header of all. In both, the header is subgroup 0 with
+// priority 0, and media subgroup 1, because a subgroup has one priority.
+//
+// A view is made when somebody asks for it, with the current group in it, and
+// forgotten when nobody has read it for 10 s.
+//
 // Sources: draft-ietf-moq-transport-18 sections 2, 11 and 12.8;
 // draft-ietf-moq-msf-01 sections 5, 6 and 11; draft-ietf-moq-cmsf-01 section 3.
 package publisher

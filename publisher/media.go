@@ -44,6 +44,8 @@ type mediaTrack struct {
 	gap      uint64 // how many numbers were skipped before it
 	object   uint64 // ID of the next object
 
+	view *initView // nil: nobody reads it
+
 	headerGroup uint64 // the first group that header describes; 0: all
 	showHeader  bool   // the open group is that one
 }
@@ -97,6 +99,9 @@ func (s *sink) Close() error {
 	p.group.close(t.place)
 	err := p.step(now)
 	t.finish()
+	if p.single != nil && !p.anyOpen() {
+		p.single.finish()
+	}
 	p.poke()
 	return err
 }
@@ -124,6 +129,7 @@ func (p *Publisher) removeEnded(now time.Time) {
 		t.track.End(track.DoneTrackEnded, "the track has ended")
 		p.group.remove(t.place)
 		p.setName(t.name, nil)
+		p.endInitView(t)
 		p.catalog.changed = p.catalog.changed || t.listed
 		p.log.Info("track ended", "track", t.name)
 		return true
@@ -154,6 +160,12 @@ func (p *Publisher) write(now time.Time, pl placement) error {
 		return fmt.Errorf("publisher: track %q, group %d, object %d: %w", t.name, t.group, t.object, err)
 	}
 	t.object++
+	if t.view != nil {
+		t.view.write(b)
+	}
+	if p.single != nil {
+		p.single.write(pl)
+	}
 	t.measure(pl.chunk)
 	return nil
 }
@@ -226,6 +238,9 @@ func (t *mediaTrack) open(now time.Time, number uint64) error {
 		return fmt.Errorf("publisher: track %q, group %d: %w", t.name, number, err)
 	}
 	t.writer, t.gap, t.group, t.hasGroup, t.object = w, gap, number, true, 0
+	if t.view != nil {
+		t.view.open(number)
+	}
 	return nil
 }
 
@@ -238,6 +253,9 @@ func (t *mediaTrack) finish() {
 		t.p.log.Error("group not closed", "track", t.name, "group", t.group, "err", err)
 	}
 	t.writer = nil
+	if t.view != nil {
+		t.view.finish()
+	}
 }
 
 // basePriority is the publisher priority of a kind's lowest rendition.

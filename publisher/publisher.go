@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
@@ -140,9 +141,15 @@ type Publisher struct {
 	reason  error
 	scratch []byte
 	schemes map[string]bool // of events that were left out
+	taken   []*view         // the views that are filled
+	single  *single         // one of them; nil: nobody reads it
 
-	names  sync.RWMutex // guards byName, so that Track does not wait for mu
+	asked atomic.Bool // some view waits to be taken up
+
+	names  sync.RWMutex // guards what follows, so that Track does not wait for mu
 	byName map[string]*track.Track
+	views  map[string]*view
+	over   bool // no further view is made
 }
 
 // New returns a Publisher of the broadcast ns. It starts nothing; see Run.
@@ -158,8 +165,10 @@ func New(ns track.Namespace, cfg Config) (*Publisher, error) {
 		ns: ns, cfg: cfg, log: cfg.Log.With("namespace", ns.String()),
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 		group:  newGrouper(cfg.GroupDuration, cfg.UTCLocked, cfg.NextGroup),
-		byName: make(map[string]*track.Track), schemes: make(map[string]bool),
+		byName: make(map[string]*track.Track), schemes: make(map[string]bool), views: make(map[string]*view),
 	}
+	p.catalog.playback = p.newTrack(catalog.PlaybackTrackName, priorityCatalog)
+	p.byName[catalog.PlaybackTrackName] = p.catalog.playback
 	p.catalog.track = p.newTrack(catalog.TrackName, priorityCatalog)
 	// Milliseconds since 1970 lie above what any earlier run used that did not
 	// publish more than a catalog per millisecond (MSF section 6).
@@ -177,13 +186,20 @@ func (p *Publisher) newTrack(name string, priority uint8) *track.Track {
 	}, p.cfg.Track)
 }
 
-// Track returns the track with this name: the catalog from the start, others
-// once they were added.
+// Track returns the track with this name: the catalogs and SingleTrack from the
+// start, others and their init-first views (catalog.InitName) once they were
+// added.
 func (p *Publisher) Track(name string) (*track.Track, bool) {
 	p.names.RLock()
-	defer p.names.RUnlock()
 	t, ok := p.byName[name]
-	return t, ok
+	if v := p.views[name]; v != nil {
+		p.use(v)
+	}
+	p.names.RUnlock()
+	if ok {
+		return t, true
+	}
+	return p.openView(name)
 }
 
 func (p *Publisher) setName(name string, t *track.Track) {
@@ -253,6 +269,7 @@ func (p *Publisher) step(now time.Time) error {
 	if !p.catalog.published {
 		return nil
 	}
+	p.stepViews(now)
 	return p.writeBacklog(now)
 }
 
@@ -303,7 +320,7 @@ func (p *Publisher) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
 	switch {
 	case p.closed:
 		return nil, ErrClosed
-	case name == "" || name == catalog.TrackName:
+	case name == "" || reserved(name):
 		return nil, fmt.Errorf("publisher: %q is no name for a media track", name)
 	case h.Timescale == 0:
 		return nil, fmt.Errorf("publisher: track %q has a timescale of 0", name)
@@ -380,6 +397,9 @@ func (p *Publisher) Discontinuity(reason string) {
 		t.hasLast = false // times may jump
 		t.finish()
 	}
+	if p.single != nil {
+		p.single.finish()
+	}
 	p.log.Info("discontinuity", "reason", reason)
 }
 
@@ -417,6 +437,8 @@ func (p *Publisher) Close(reason error) error {
 		err = errors.Join(err, p.publishCatalog(now, true))
 	}
 	p.catalog.track.End(code, text)
+	p.catalog.playback.End(code, text)
+	p.endViews(code, text)
 	p.closed, p.reason = true, reason
 	close(p.done)
 	return err
