@@ -117,13 +117,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	// The rest of the body, which may be endless, is not waited for.
-	w.Header().Set("Connection", "close")
+	// The rest of the body, which may be endless, is not waited for. HTTP/2
+	// resets the one stream.
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
 	http.Error(w, text, status)
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingering)) //nolint:errcheck // a test's recorder has none
+	if r.ProtoMajor == 1 {
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingering)) //nolint:errcheck // a test's recorder has none
+	}
 }
 
 // lingering is how long a refused sender's bytes are still taken, so that it

@@ -495,21 +495,42 @@ func TestRefusalBeforeTheBody(t *testing.T) {
 	}
 }
 
-// TestErrorDoesNotWaitForTheBody sends a fault and then nothing more.
+// TestErrorDoesNotWaitForTheBody sends a fault and then nothing more, over both
+// versions of HTTP.
 func TestErrorDoesNotWaitForTheBody(t *testing.T) {
-	b := newBench(t, Config{Idle: time.Minute}, 0)
-	w, answer := b.open("cam")
-	defer w.Close()
-	if _, err := w.Write([]byte("this is not an mp4 file")); err != nil {
+	reg, err := ingest.NewRegistry(ingest.Config{Opener: &store{}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case got := <-answer:
-		if !strings.HasPrefix(got, "400 ") {
-			t.Errorf("answer = %q, want 400", got)
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("no answer while the body is open")
+	h, err := New(Config{Sessions: reg, Allow: func(*http.Request, string) error { return nil }, Idle: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, enable := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
+		t.Run(version, func(t *testing.T) {
+			srv := httptest.NewUnstartedServer(h)
+			srv.EnableHTTP2 = enable
+			srv.StartTLS()
+			defer srv.Close()
+			r, w := io.Pipe()
+			defer w.Close()
+			go w.Write([]byte("this is not an mp4 file"))
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL+"/ingest/cam", r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := srv.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			text, err := io.ReadAll(res.Body)
+			if res.Proto != version || res.StatusCode != 400 || err != nil || !strings.Contains(string(text), "at byte 0") {
+				t.Errorf("answer = %s %d %q, %v; want %s 400 with the byte", res.Proto, res.StatusCode, text, err, version)
+			}
+		})
 	}
 }
 
