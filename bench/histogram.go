@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"slices"
 	"time"
 )
 
@@ -20,7 +19,7 @@ type Histogram struct {
 
 const (
 	histogramBits = 7 // 128 buckets for each power of two
-	// maxBucket holds half an hour; what is longer counts there.
+	// maxBucket holds 18 minutes; what is longer counts there.
 	maxBucket = 24 << histogramBits
 )
 
@@ -129,40 +128,4 @@ func (h *Histogram) UnmarshalJSON(b []byte) error {
 		h.total += p[1]
 	}
 	return nil
-}
-
-// A Spread is what one figure was over several runs.
-type Spread struct {
-	Median float64 `json:"median"`
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
-}
-
-// spreadOf returns the spread of values. The median of an even number is the
-// mean of the two in the middle.
-func spreadOf(values []float64) Spread {
-	if len(values) == 0 {
-		return Spread{math.NaN(), math.NaN(), math.NaN()}
-	}
-	v := slices.Sorted(slices.Values(values))
-	n := len(v)
-	median := v[n/2]
-	if n%2 == 0 && !math.IsInf(median, 0) {
-		median = (v[n/2-1] + v[n/2]) / 2
-	}
-	return Spread{median, v[0], v[n-1]}
-}
-
-// ratios divides pair by pair. A pair without a meaningful ratio is NaN.
-func ratios(a, b []float64) []float64 {
-	var r []float64
-	for i := range min(len(a), len(b)) {
-		switch {
-		case math.IsInf(a[i], 0) || math.IsInf(b[i], 0) || b[i] == 0:
-			r = append(r, math.NaN())
-		default:
-			r = append(r, a[i]/b[i])
-		}
-	}
-	return r
 }
