@@ -148,7 +148,7 @@ type feedSink struct {
 // WriteChunk implements cmaf.Sink.
 func (s *feedSink) WriteChunk(c cmaf.Chunk) error {
 	f := s.f
-	it := item{epoch: f.epoch, reason: f.reason, chunk: c, scale: s.scale, events: f.events}
+	it := item{chunk: c, scale: s.scale, events: f.events}
 	f.events = nil
 	// The picture before the segment's first may come late, because it had to
 	// wait for its duration.
@@ -157,6 +157,13 @@ func (s *feedSink) WriteChunk(c cmaf.Chunk) error {
 	}
 	f.out.mu.Lock()
 	defer f.out.mu.Unlock()
+	if jump := s.t.jumpAt(it.time(), f.epoch); jump != "" && len(f.out.feeds) == 1 {
+		f.epoch++ // all tracks jump
+		f.reason = jump
+	} else {
+		it.jump = jump // whether others do is not known
+	}
+	it.epoch, it.reason = f.epoch, f.reason
 	s.t.push(it)
 	f.out.bytes += int64(len(c.Data))
 	f.out.wake()

@@ -21,6 +21,8 @@ const (
 	// jumpBack and jumpAhead are what decode times may step by without a word
 	// from the presentation and without being a jump.
 	jumpBack, jumpAhead = time.Second, 10 * time.Second
+	// jumpTogether is how far apart tracks show the same jump.
+	jumpTogether = 2 * time.Second
 )
 
 // An output holds what renditions bring until it is due, and puts their tracks
@@ -44,6 +46,7 @@ type output struct {
 	epoch   int       // of what goes out
 	stuck   time.Time // since when some feed keeps the others in epoch; zero: none does
 	resume  time.Time // when the first chunk of epoch is due; zero: when it has come
+	jumped  time.Time // when the media after the last jump was due
 	pace    pace
 }
 
@@ -104,15 +107,22 @@ func (it *item) time() cmaf.Time {
 // push queues it, with out.mu held.
 func (t *outTrack) push(it item) {
 	if it.isChunk() {
-		if t.end.Scale != 0 && t.epoch == it.epoch {
-			step := it.time().Sub(t.end)
-			if d := step.Duration(); d < -jumpBack || d > jumpAhead {
-				it.jump = fmt.Sprintf("the decode time of %s steps by %+.3f s", t.local, step.Seconds())
-			}
-		}
 		t.epoch, t.end = it.epoch, cmaf.Time{Ticks: it.chunk.End(), Scale: it.scale}
 	}
 	t.queue = append(t.queue, it)
+}
+
+// jumpAt says why a chunk at the time at does not continue the track, "" if it
+// does.
+func (t *outTrack) jumpAt(at cmaf.Time, epoch int) string {
+	if t.end.Scale == 0 || t.epoch != epoch {
+		return ""
+	}
+	step := at.Sub(t.end)
+	if d := step.Duration(); d >= -jumpBack && d <= jumpAhead {
+		return ""
+	}
+	return fmt.Sprintf("the decode time of %s steps by %+.3f s", t.local, step.Seconds())
 }
 
 func (t *outTrack) pop() {
@@ -225,11 +235,17 @@ func (o *output) next(now time.Time) step {
 	}
 	o.stuck = time.Time{}
 	it := t.queue[0]
-	switch {
-	case !o.pace.set:
+	if !o.pace.set {
 		o.pace.move(it.time(), later(o.resume, now), 1)
-	case it.jump != "":
-		o.pace.move(it.time(), later(o.pace.due(o.pace.end), now), 1)
+	}
+	if it.jump != "" {
+		t.queue[0].jump = ""
+		if off := o.pace.due(it.time()).Sub(now); now.Sub(o.jumped) > jumpTogether || off.Abs() > jumpTogether {
+			o.jumped = later(o.pace.due(o.pace.end), now)
+			o.pace.move(it.time(), o.jumped, 1)
+			o.pace.end = it.time()
+			return step{discontinuity: it.jump, again: true}
+		}
 	}
 	if at := o.pace.due(it.time()); now.Before(at) {
 		return step{wake: at}
@@ -239,11 +255,11 @@ func (o *output) next(now time.Time) step {
 	t.pop()
 	o.release(&it)
 	end := cmaf.Time{Ticks: it.chunk.End(), Scale: it.scale}
-	if o.pace.end.Scale == 0 || it.jump != "" || o.pace.end.Before(end) {
+	if o.pace.end.Scale == 0 || o.pace.end.Before(end) {
 		o.pace.end = end
 	}
 	o.steer(now, it.time())
-	return step{track: t, item: it, again: true, discontinuity: it.jump}
+	return step{track: t, item: it, again: true}
 }
 
 func later(a, b time.Time) time.Time {

@@ -19,6 +19,10 @@ import (
 // end of it.
 const maxMissing = 3
 
+// leastMissing is how long a segment that a playlist lists is asked for at
+// least, when the server says that there is none.
+const leastMissing = 3 * time.Second
+
 // A demuxer takes the bodies of segments one after another. cmaf.Demuxer and
 // mpegts.Demuxer are ones.
 type demuxer interface {
@@ -148,8 +152,9 @@ func (r *rendition) enter(p plan, m *playlist.Media, i int) error {
 	if steps == 0 {
 		return nil
 	}
+	err := r.closeDemuxer() // what waits in it belongs to what was before
 	r.feed.discontinuity(int(steps), reason)
-	return r.closeDemuxer()
+	return err
 }
 
 // segment fetches one segment and demuxes it.
@@ -166,7 +171,7 @@ func (r *rendition) segment(ctx context.Context, m *playlist.Media, s *playlist.
 	}
 	body, _, err := r.f.get(ctx, request{
 		url: s.URI, part: s.Range, limit: r.p.cfg.MaxSegment,
-		timeout: r.p.cfg.RequestTimeout + 2*s.Duration, missing: m.TargetDuration,
+		timeout: r.p.cfg.RequestTimeout + 2*s.Duration, missing: max(2*m.TargetDuration, leastMissing),
 	})
 	if err != nil {
 		return r.miss(ctx, s, err)
