@@ -138,6 +138,7 @@ func (a *aac) restamp() {
 		return
 	}
 	off := cmaf.Time{Ticks: want - a.next, Scale: a.scale}
+	catching := a.skip > 0
 	a.skip = 0
 	switch d := off.Duration(); {
 	case d.Abs() > jumpThreshold:
@@ -145,7 +146,7 @@ func (a *aac) restamp() {
 		a.next = want
 	case d > audioSlack:
 		a.next = want
-	case d < -audioSlack:
+	case d < -audioSlack || catching && d < 0:
 		a.skip = (-off.Ticks + aacSamples/2) / aacSamples
 	}
 }

@@ -12,3 +12,5 @@ ff -f lavfi -i "$video" -f lavfi -i "$audio" -t 1 -c:v libx264 -preset veryslow 
 ff -f lavfi -i "$audio" -t 0.3 -c:a aac -b:a 32k -ac 1 -f mpegts audio.ts
 ff -i av.ts -map 0:v -map 0:a -c copy -f mpegts -mpegts_service_id 1 -program title=a:st=0 -program title=b:st=1 programs.ts
 ff -i audio.ts -c:a mp2 -f mpegts mp2.ts
+# Another size, for parameter sets that change.
+ff -f lavfi -i "testsrc2=size=160x96:rate=25" -t 0.1 -c:v libx264 -preset veryslow -threads 1 -pix_fmt yuv420p -f mpegts large.ts
