@@ -166,7 +166,7 @@ func (b *body) take(rd *rendition, seq int64) (release func(), err error) {
 	}
 	b.extend()
 	b.cancel = make(chan struct{})
-	rd.busy, rd.evict = true, sync.OnceFunc(func() { close(b.cancel) })
+	rd.busy, rd.begun, rd.evict = true, true, sync.OnceFunc(func() { close(b.cancel) })
 	stop := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() { b.watch(stop) })

@@ -39,6 +39,7 @@ type input struct {
 type rendition struct {
 	demux *cmaf.Demuxer
 	busy  bool   // a body uses demux
+	begun bool   // one with a header has, or one whose header did not come
 	evict func() // makes that body leave; nil: none does
 	added bool   // it has added its tracks
 	last  int64  // number of the last segment; -1: none had one
@@ -170,11 +171,15 @@ func (in *input) rendition(k string, header, early bool, cfg cmaf.DemuxerConfig)
 	if !header {
 		in.segmented = true
 	}
-	if rd := in.renditions[k]; rd != nil {
-		return rd, nil
+	rd := in.renditions[k]
+	if only := in.renditions[""]; rd == nil && !header && only != nil && len(in.renditions) == 1 {
+		rd = only // its header, such as init.mp4, names no rendition
 	}
-	if rd := in.renditions[""]; !header && rd != nil && len(in.renditions) == 1 {
-		return rd, nil // its header, such as init.mp4, names no rendition
+	if rd != nil && !header && early && !rd.begun {
+		return nil, fmt.Errorf("%w yet", errConflict) // its header goes first
+	}
+	if rd != nil {
+		return rd, nil
 	}
 	if !header {
 		if early {
@@ -193,7 +198,7 @@ func (in *input) rendition(k string, header, early bool, cfg cmaf.DemuxerConfig)
 		return nil, fmt.Errorf("%w renditions: at most %d", ingest.ErrTooMany, maxRenditions)
 	}
 	cfg.Name = in.namer()
-	rd := &rendition{last: -1}
+	rd = &rendition{last: -1}
 	rd.demux = cmaf.NewDemuxer(starter{in.conn, in, rd, k != ""}, cfg)
 	in.renditions[k] = rd
 	in.starting++
