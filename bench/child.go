@@ -25,6 +25,10 @@ const (
 	roleView    role = "view"
 )
 
+// tailTime is how long media goes on behind the window, so that everybody is
+// still there when the meters are read.
+const tailTime = 500 * time.Millisecond
+
 // A job is all that a child has to know.
 type job struct {
 	Role    role          `json:"role"`
@@ -213,7 +217,7 @@ func (c *child) publish(ctx context.Context, prof Profile) error {
 	if err != nil {
 		return err
 	}
-	sent, err := publish(ctx, conn, prof, o.At, c.job.To)
+	sent, err := publish(ctx, conn, prof, o.At, c.job.To+tailTime)
 	if err != nil {
 		return err
 	}
@@ -232,9 +236,9 @@ func (c *child) view(ctx context.Context, prof Profile) error {
 	if err != nil {
 		return errors.Join(err, a.leave())
 	}
-	watching, cancel := context.WithDeadline(ctx, o.At.Add(c.job.To+c.job.Drain))
+	watching, cancel := context.WithDeadline(ctx, o.At.Add(c.job.To+tailTime+c.job.Drain))
 	defer cancel()
-	seen := a.watch(watching)
+	seen := a.watch(watching, o.At.Add(c.job.To+tailTime))
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

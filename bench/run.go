@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 )
 
@@ -138,13 +139,7 @@ func (r *run) measure(ctx context.Context) (res Result, err error) {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	defer func() {
-		for _, h := range []*helper{r.viewers, r.publisher, r.server} {
-			if h != nil {
-				h.stop()
-			}
-		}
-	}()
+	defer r.stop()
 	if err := r.start(ctx, dir); err != nil {
 		return res, err
 	}
@@ -153,6 +148,17 @@ func (r *run) measure(ctx context.Context) (res Result, err error) {
 		return res, err
 	}
 	return res, r.collect(ctx, &res)
+}
+
+// stop ends the processes.
+func (r *run) stop() {
+	var wg sync.WaitGroup
+	for _, h := range []*helper{r.viewers, r.publisher, r.server} {
+		if h != nil {
+			wg.Go(h.stop)
+		}
+	}
+	wg.Wait()
 }
 
 // start starts the processes, one after the other.

@@ -88,9 +88,9 @@ func (a *audience) joined() (n int) {
 	return n
 }
 
-// watch has everybody watch until they have what they expect, or until ctx ends,
-// and returns what they saw. It ends the connections.
-func (a *audience) watch(ctx context.Context) Viewing {
+// watch has everybody watch until they have what they expect, and at least until
+// stay, or until ctx ends, and returns what they saw. It ends the connections.
+func (a *audience) watch(ctx context.Context, stay time.Time) Viewing {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -112,6 +112,10 @@ func (a *audience) watch(ctx context.Context) Viewing {
 		case <-v.whole:
 		case <-ctx.Done():
 		}
+	}
+	select {
+	case <-time.After(time.Until(stay)):
+	case <-ctx.Done():
 	}
 	for _, v := range a.viewers { // before they leave
 		if v.conn != nil {
