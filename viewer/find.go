@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/broadcastd/broadcastd/cmaf/catalog"
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
 
@@ -17,25 +16,31 @@ const (
 	backoffMax = 2 * time.Second
 )
 
-// find subscribes to the catalog. While the broadcast is not there it tries
-// again: at once when its namespace comes, and now and then, because not every
-// peer tells about namespaces.
-func (v *Viewer) find(ctx context.Context) (*track.Subscription, error) {
-	deadline := v.cfg.Now().Add(v.cfg.Wait)
+// nextBest is how long the first name that find is given may be absent before
+// the others are asked for: a relay may be about to derive it from them.
+const nextBest = 500 * time.Millisecond
+
+// find subscribes to the first of the names that is there. While none is it
+// tries again: at once when the namespace comes, and now and then, because not
+// every peer tells about namespaces.
+func (v *Viewer) find(ctx context.Context, names ...string) (sub *track.Subscription, name string, err error) {
+	began := v.cfg.Now()
+	deadline := began.Add(v.cfg.Wait)
 	var came <-chan struct{}
 	for backoff := backoffMin; ; backoff = min(2*backoff, backoffMax) {
-		sub, err := v.subscribe(ctx, catalog.TrackName)
+		now := v.cfg.Now()
+		sub, name, err := v.first(ctx, names, now.Sub(began) >= nextBest || !now.Before(deadline))
 		if err == nil {
-			return sub, nil
+			return sub, name, nil
 		}
 		left := deadline.Sub(v.cfg.Now())
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return nil, "", context.Cause(ctx)
 		case !absent(err):
-			return nil, fmt.Errorf("viewer: catalog of %v: %w", v.ns, err)
+			return nil, "", fmt.Errorf("viewer: %s of %v: %w", name, v.ns, err)
 		case left <= 0:
-			return nil, fmt.Errorf("%w: %v: %w", ErrNotThere, v.ns, err)
+			return nil, "", fmt.Errorf("%w: %v: %w", ErrNotThere, v.ns, err)
 		case came == nil:
 			watching, stop := context.WithCancel(ctx)
 			var done func()
@@ -46,10 +51,29 @@ func (v *Viewer) find(ctx context.Context) (*track.Subscription, error) {
 		select {
 		case <-timer.C:
 		case <-came:
+			began = v.cfg.Now()
 		case <-ctx.Done():
 		}
 		timer.Stop()
 	}
+}
+
+// first subscribes to the first of the names, or with all to the first that is
+// there. name is the one that err is about.
+func (v *Viewer) first(ctx context.Context, names []string, all bool) (sub *track.Subscription, name string, err error) {
+	for i, n := range names {
+		if i > 0 && !all {
+			break
+		}
+		sub, fault := v.subscribe(ctx, n)
+		if fault == nil || !absent(fault) {
+			return sub, n, fault
+		}
+		if err == nil {
+			name, err = n, fault
+		}
+	}
+	return nil, name, err
 }
 
 func (v *Viewer) subscribe(ctx context.Context, name string) (*track.Subscription, error) {

@@ -35,6 +35,7 @@ func (v *Viewer) follow(ctx context.Context, t *viewTrack) error {
 		v: v, t: t, track: sub.Track(), r: sub.Track().NewReader(track.CurrentGroup),
 		changed: make(signal, 1), patience: v.cfg.GapWait,
 	}
+	s.read = s.objects
 	if v.cfg.Mode == Live {
 		s.patience = v.cfg.Target
 	}
@@ -84,6 +85,8 @@ type stream struct {
 	changed  signal
 	patience time.Duration // with groups that are missing
 
+	// read reads the objects of a group and returns what is missing at its end.
+	read  func(context.Context, *track.GroupReader) *Gap
 	begun bool   // the group to start with is agreed on
 	next  uint64 // the group that follows the last one, once begun
 }
@@ -101,7 +104,7 @@ func (s *stream) group(ctx context.Context) error {
 		return err
 	}
 	late, done := s.watchLate(ctx, g.ID())
-	rest := s.objects(late, g)
+	rest := s.read(late, g)
 	done()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

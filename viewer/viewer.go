@@ -186,6 +186,7 @@ type Viewer struct {
 	patience time.Time // until when the catalog may name no tracks
 	quiet    time.Time // when something came last while the end was in sight
 	err      error     // why a track or the catalog ended, unless cleanly
+	single   *singleRun
 }
 
 // New returns a Viewer of the broadcast ns. It starts nothing; see Run.
@@ -202,7 +203,7 @@ func New(src Source, ns track.Namespace, cfg Config) (*Viewer, error) {
 	}, nil
 }
 
-// Run views the broadcast into out, from this goroutine, until it ends or
+// Run views the broadcast, by its catalog or else its single track, into out, from this goroutine, until it ends or
 // Duration is reached: nil. Otherwise the error is ErrNotThere or ErrNoTracks, a
 // *track.RequestError, the *track.EndError of a publisher that went away, what
 // out returned, or context.Cause(ctx). It closes the Sinks that it got from out,
@@ -222,9 +223,12 @@ func (v *Viewer) Run(ctx context.Context, out cmaf.Broadcast) error {
 }
 
 func (v *Viewer) run(ctx context.Context) error {
-	sub, err := v.find(ctx)
+	sub, name, err := v.find(ctx, catalog.TrackName, SingleTrack)
 	if err != nil {
 		return err
+	}
+	if name == SingleTrack {
+		return v.viewSingle(ctx, sub)
 	}
 	defer sub.Close()
 	v.wg.Go(func() { v.readCatalog(ctx, sub) })
