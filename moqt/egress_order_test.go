@@ -151,7 +151,7 @@ func TestEgressFairness(t *testing.T) {
 	}
 	for _, s := range r.conn.streams {
 		for tr, name := range r.names {
-			if uint64(s.parse(t).header.Alias) == aliasOf(r, tr) {
+			if s.parse(t).header.Alias == aliasOf(r, tr) {
 				got[name] = len(s.data)
 			}
 		}

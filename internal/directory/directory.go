@@ -134,7 +134,7 @@ func (d *Directory) read(ctx context.Context, ns track.Namespace) error {
 	r := sub.Track().NewReader(track.CurrentGroup)
 	for {
 		g, err := r.NextGroup(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

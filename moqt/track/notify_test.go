@@ -149,7 +149,7 @@ func TestReaders(t *testing.T) {
 		}
 		want("detached", 0)
 		ctx, cancel := context.WithCancel(t.Context())
-		go tr.NewReader(CurrentGroup).NextGroup(ctx) //nolint:errcheck // it is cancelled
+		go tr.NewReader(CurrentGroup).NextGroup(ctx)
 		want("one waits", 1)
 		cancel()
 		want("it was cancelled", 0)

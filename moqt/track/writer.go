@@ -226,7 +226,7 @@ func (w *SubgroupWriter) ReadFrom(r io.Reader) (n int64, err error) {
 			}
 		}
 		n += int64(took)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, nil
 		}
 		if err != nil {
