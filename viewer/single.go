@@ -149,6 +149,7 @@ func (v *Viewer) readSingle(ctx context.Context, sub *track.Subscription) {
 	if v.cfg.Mode == Live {
 		s.patience = v.cfg.Target
 	}
+	s.first = min(s.patience, firstObjectWait)
 	s.read = s.objects
 	defer s.track.Attach(s.changed)()
 	for {
@@ -167,7 +168,9 @@ type singleStream struct {
 	frame framer
 	init  []byte // the header that was handed on last
 	began time.Time
+	first time.Duration // patience with the first object of a group
 	stamp stamper
+	skips int // groups in a row that did not follow the one before by number
 
 	stated   bool // a timestamp came with the unit that is not whole
 	statedAt int64
@@ -203,9 +206,19 @@ func (s *singleStream) lose() {
 	s.stated = false
 }
 
+// maxSkips is how many groups in a row may skip numbers until that is taken for
+// the publisher's way of counting, and no longer for a loss.
+const maxSkips = 2
+
 // enter is called with the first object of each group.
 func (s *singleStream) enter(ctx context.Context, o track.Object) {
-	if n := s.missing(o.Group, o.Properties); n > 0 {
+	n := s.missing(o.Group, o.Properties)
+	if s.skips++; n == 0 {
+		s.skips = 0
+	}
+	if s.skips > maxSkips {
+		s.patience = 0
+	} else if n > 0 {
 		s.gap(ctx, Gap{Reason: GapMissing, From: track.Location{Group: s.next}, To: s.next + n})
 		s.lose()
 	}
@@ -216,7 +229,7 @@ func (s *singleStream) enter(ctx context.Context, o track.Object) {
 
 // awaitFirst waits for the first object of a group of which others have come.
 func (s *singleStream) awaitFirst(ctx context.Context, group uint64) {
-	timer := time.NewTimer(min(s.patience, firstObjectWait))
+	timer := time.NewTimer(s.first)
 	defer timer.Stop()
 	for !s.hasFirst(group) {
 		select {

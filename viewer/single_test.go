@@ -447,3 +447,23 @@ func TestCatalogIsPreferred(t *testing.T) {
 		w.ended()
 	})
 }
+
+// A publisher may count its groups by the clock.
+func TestSingleNumbersAreNotConsecutive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := singleSource()
+		r := read(t, src, Config{Mode: Lossless})
+		ours(t, src.tracks[SingleTrack], 1000, singleInit(t, ""), picture(0, true))
+		r.expect(0, "init@7/0 media@0/1")
+		for i, wait := range []time.Duration{3 * time.Second, 3 * time.Second, 3 * time.Second, 0, 0} {
+			n := i + 1
+			ours(t, src.tracks[SingleTrack], uint64(1000*n+1000), singleInit(t, ""), picture(float64(n), true))
+			r.expect(wait, fmt.Sprintf("media@%d000000/1", n))
+		}
+		if len(r.gaps) != maxSkips {
+			t.Errorf("%d gaps, want %d", len(r.gaps), maxSkips)
+		}
+		r.stop()
+		<-r.done
+	})
+}

@@ -34,7 +34,7 @@ type broadcasts struct {
 
 // Open implements ingest.Opener.
 func (o *broadcasts) Open(_ context.Context, name string) (cmaf.Broadcast, error) {
-	ns, err := track.NewNamespace(auth.Namespace(name)...)
+	ns, err := namespaceOf(name)
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +48,27 @@ func (o *broadcasts) Open(_ context.Context, name string) (cmaf.Broadcast, error
 		}
 	})
 	return planned{publisher.NewTimeline(p, publisher.TimelineConfig{Log: o.log})}, nil
+}
+
+// namespaceOf returns the namespace of an input: of an ad-hoc one by its name,
+// of another by its organisation and name, ORG/NAME.
+func namespaceOf(input string) (track.Namespace, error) {
+	if org, name, ok := strings.Cut(input, "/"); ok {
+		return track.NewNamespace("stream", org, name)
+	}
+	return track.NewNamespace(auth.Namespace(input)...)
+}
+
+// inputOf is namespaceOf the other way round. Other namespaces are no inputs.
+func inputOf(ns track.Namespace) (input string, ok bool) {
+	f := ns.Fields()
+	if len(f) != 3 || f[0] != "stream" || auth.CheckName(f[1]) != nil || auth.CheckName(f[2]) != nil {
+		return "", false
+	}
+	if input = f[1] + "/" + f[2]; ns.Path() == strings.Join(auth.Namespace(f[2]), "/") {
+		input = f[2]
+	}
+	return input, true
 }
 
 // planned is a broadcast for which the ends that ingest decides on are planned

@@ -61,6 +61,8 @@ var mayImport = map[string]string{
 	"internal/directory": "cmaf/catalog moqt/track",
 	"internal/web":       "",
 
+	"internal/compat/streams": "cmaf cmaf/catalog ingest moqt/track viewer",
+
 	// Floor 4: anything
 	"cmd/broadcastd": "*",
 	"bench":          "*",

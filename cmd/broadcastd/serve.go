@@ -20,6 +20,7 @@ import (
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/certs"
+	"github.com/broadcastd/broadcastd/internal/compat/streams"
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/internal/demo"
 	"github.com/broadcastd/broadcastd/internal/directory"
@@ -28,6 +29,7 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/relay"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/transport"
+	"github.com/broadcastd/broadcastd/viewer"
 )
 
 func (p process) serveCommand() *cobra.Command {
@@ -69,6 +71,7 @@ type server struct {
 	directory  *directory.Directory
 	broadcasts *broadcasts
 	sessions   *ingest.Registry
+	bridge     *streams.Bridge
 	moq        *transport.Server
 	site       http.Handler
 	admin      http.Handler
@@ -156,6 +159,7 @@ func (s *server) wire() error {
 			Implementation: "broadcastd/" + version, JoinStrict: s.cfg.MoQ.Join == "strict",
 		},
 		Authorizer: authorizer{gate}, Grace: grace, Log: s.log, Registerer: reg,
+		InputTrack: viewer.SingleTrack,
 	})
 	if err != nil {
 		return err
@@ -163,6 +167,12 @@ func (s *server) wire() error {
 	s.directory = directory.New(s.relay, track.MustNamespace("stream"), s.log)
 	s.broadcasts = &broadcasts{target: s.relay, group: s.cfg.GroupDuration, log: s.log}
 	s.sessions, err = ingest.NewRegistry(ingest.Config{Opener: s.broadcasts, Grace: grace, Log: s.log, Metrics: reg})
+	if err != nil {
+		return err
+	}
+	s.bridge, err = streams.New(streams.Config{
+		Relay: s.relay, Inputs: s.sessions, Prefix: track.MustNamespace("stream"), Name: inputOf, Log: s.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -248,6 +258,7 @@ func (s *server) run(ctx context.Context) error {
 		core.Go(func() error { return serveHTTP(coreCtx, newHTTPServer(s.admin, s.log), s.on.admin) })
 	}
 	inputs.Go(func() error { return s.sessions.Run(inputsCtx) })
+	inputs.Go(func() error { return s.bridge.Run(inputsCtx) })
 	if s.cfg.Demo {
 		inputs.Go(func() error { return s.demo(inputsCtx) })
 	}
