@@ -106,23 +106,28 @@ const httpGoodbye = 500 * time.Millisecond
 // ends, and returns its cause.
 func serveHTTP(ctx context.Context, srv *http.Server, l net.Listener) error {
 	closed := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
+	shutdown := func() {
 		defer close(closed)
 		bye, cancel := context.WithTimeout(context.Background(), httpGoodbye)
 		defer cancel()
 		if srv.Shutdown(bye) != nil {
 			srv.Close()
 		}
-	})
+	}
+	stop := context.AfterFunc(ctx, shutdown)
 	var err error
 	if srv.TLSConfig != nil {
 		err = srv.ServeTLS(l, "", "")
 	} else {
 		err = srv.Serve(l)
 	}
-	if !stop() {
-		<-closed
-		return context.Cause(ctx)
+	if ctx.Err() == nil {
+		stop()
+		return err
 	}
-	return err
+	if stop() { // l ends with ctx too, and was faster: that is no failure of ours
+		shutdown()
+	}
+	<-closed
+	return context.Cause(ctx)
 }
