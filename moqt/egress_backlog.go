@@ -41,7 +41,8 @@ const packetOverhead = 26
 type egressBacklog struct {
 	cfg   EgressConfig
 	ahead [egressUrgencies]egressAhead
-	limit int // rate × Ahead, within MinAhead and MaxAhead
+	limit int     // rate × Ahead, within MinAhead and MaxAhead
+	rate  float64 // bytes per second that the transport may send; 0: unknown
 
 	last     ConnStats
 	measured bool      // last is valid
@@ -68,6 +69,9 @@ type egressPart struct {
 const (
 	// minPatience is how long a silent transport is believed at least.
 	minPatience = 250 * time.Millisecond
+	// minPause is the least time after which the measure is read again, which
+	// bounds what waiting costs.
+	minPause = time.Millisecond
 	// minWindow is the least time after which a slow transport is judged.
 	minWindow = 50 * time.Millisecond
 )
@@ -173,9 +177,20 @@ func (b *egressBacklog) allowed(s ConnStats) int {
 	if s.CongestionWindow == 0 || s.SmoothedRTT <= 0 {
 		return b.limit
 	}
-	rate := float64(s.CongestionWindow) / s.SmoothedRTT.Seconds()
-	bytes := min(rate*b.cfg.Ahead.Seconds(), float64(b.cfg.MaxAhead))
+	b.rate = float64(s.CongestionWindow) / s.SmoothedRTT.Seconds()
+	bytes := min(b.rate*b.cfg.Ahead.Seconds(), float64(b.cfg.MaxAhead))
 	return max(int(bytes), b.cfg.MinAhead)
+}
+
+// pause returns how long to wait when the limit is reached: until half of it may
+// have been sent, so that the transport of a fast connection does not run dry
+// within a tick.
+func (b *egressBacklog) pause() time.Duration {
+	if b.rate == 0 {
+		return b.cfg.Tick
+	}
+	half := time.Duration(float64(b.limit) / 2 / b.rate * float64(time.Second))
+	return min(max(half, minPause), b.cfg.Tick)
 }
 
 // add appends p.

@@ -35,7 +35,8 @@ type EgressConfig struct {
 	// or be under way. The oldest that waits makes room. Zero means 1024.
 	MaxWaiting int
 	// Tick is how soon a refused write is tried again, and the measure of what
-	// was sent is read again while Ahead is used up. Zero means 10 ms.
+	// was sent is read again while Ahead is used up; the latter sooner, but not
+	// within 1 ms, where half of Ahead takes less time. Zero means 10 ms.
 	Tick time.Duration
 }
 

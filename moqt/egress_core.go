@@ -186,7 +186,7 @@ func (c *egressCore) sleep(now time.Time, waiting bool) egressAction {
 		a.until = c.retry
 	}
 	if waiting {
-		if t := now.Add(c.cfg.Tick); a.until.IsZero() || t.Before(a.until) {
+		if t := now.Add(c.backlog.pause()); a.until.IsZero() || t.Before(a.until) {
 			a.until = t
 		}
 	}
