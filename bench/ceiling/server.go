@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
 )
@@ -190,19 +189,27 @@ func (v *viewer) lane(track uint8) *lane {
 	return l
 }
 
-// A lane writes one track to one viewer.
+// A lane writes one track to one viewer. Large pieces are written by the lane's
+// own goroutine, because quic-go takes those without a copy from a Write that
+// blocks. Small ones, which it copies anyway, are written by whoever brings them
+// as long as nothing is queued: that spares a wake-up for each of them.
 type lane struct {
 	qc    *quic.Conn
 	track uint8
 	queue chan piece
-	open  []*leg // run's alone
+
+	mu      sync.Mutex
+	waiting int    // pieces in the queue, and the one that run is writing
+	open    []*leg // those with a stream
 }
 
-// A leg is one group on its way to one viewer. The goroutine that reads the
-// group sends; the lane's writes.
+// smallPiece is what fits into one packet.
+const smallPiece = 1100
+
+// A leg is one group on its way to one viewer. Its lane's lock guards it.
 type leg struct {
 	lane    *lane
-	dropped atomic.Bool // the queue was full: reset what has begun
+	dropped bool // the queue was full, or the stream failed: reset what has begun
 	out     *quic.SendStream
 }
 
@@ -220,20 +227,37 @@ type piece struct {
 	data []byte // shared by all viewers
 }
 
-// send queues p, or leaves out the rest of the group if the queue is full.
-func (l *leg) send(p piece) {
-	if l.dropped.Load() {
+// send writes or queues p, or leaves out the rest of the group if the queue is
+// full.
+func (g *leg) send(p piece) {
+	l := g.lane
+	p.leg = g
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if g.dropped || l.waiting == 0 && l.writeSmall(p) {
 		return
 	}
-	p.leg = l
 	select {
-	case l.lane.queue <- p:
+	case l.queue <- p:
+		l.waiting++
 	default:
-		l.dropped.Store(true)
+		g.dropped = true
 	}
 }
 
-// run writes until the connection ends.
+// writeSmall writes p if that needs no waiting, and reports whether it did.
+func (l *lane) writeSmall(p piece) bool {
+	if len(p.data) > smallPiece || !l.begin(p.leg) {
+		return p.leg.dropped
+	}
+	if len(p.data) > 0 && p.leg.out.TryWriteAll(p.data) != nil {
+		return false // for want of room, or run meets the same error
+	}
+	l.end(p)
+	return true
+}
+
+// run writes what is queued until the connection ends.
 func (l *lane) run() {
 	for {
 		select {
@@ -247,45 +271,62 @@ func (l *lane) run() {
 
 func (l *lane) write(p piece) {
 	g := p.leg
-	if g.out == nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer func() { l.waiting-- }()
+	if !l.begin(g) {
+		return
+	}
+	if len(p.data) > 0 {
+		l.mu.Unlock()
+		_, err := g.out.Write(p.data)
+		l.mu.Lock()
+		if err != nil {
+			g.dropped = true
+			return
+		}
+	}
+	l.end(p)
+}
+
+// begin sees to it that g has a stream, and reports whether it may be written.
+func (l *lane) begin(g *leg) bool {
+	if g.out == nil && !g.dropped {
 		l.sweep()
 		out, err := l.qc.OpenUniStream()
 		if err != nil {
-			g.dropped.Store(true) // the viewer is so far behind that it gives no more credit
-			return
+			g.dropped = true // the viewer is so far behind that it gives no more credit
+			return false
 		}
 		g.out = out
 		l.open = append(l.open, g)
 	}
-	if g.dropped.Load() {
+	if g.dropped && g.out != nil {
 		g.out.CancelWrite(codeDropped) // has an effect once
-		return
 	}
-	if len(p.data) > 0 {
-		if _, err := g.out.Write(p.data); err != nil {
-			g.dropped.Store(true)
-			return
-		}
-	}
+	return !g.dropped
+}
+
+// end ends the stream of p's group if p is its last piece.
+func (l *lane) end(p piece) {
 	switch p.kind {
 	case lastPiece:
-		_ = g.out.Close()
+		_ = p.leg.out.Close()
 	case cutPiece:
-		g.out.CancelWrite(codeCut)
+		p.leg.out.CancelWrite(codeCut)
 	default:
 		return
 	}
-	l.open = slices.DeleteFunc(l.open, func(o *leg) bool { return o == g })
+	l.open = slices.DeleteFunc(l.open, func(g *leg) bool { return g == p.leg })
 }
 
 // sweep resets the groups that were dropped and of which no piece may come any
 // more.
 func (l *lane) sweep() {
 	l.open = slices.DeleteFunc(l.open, func(g *leg) bool {
-		dropped := g.dropped.Load()
-		if dropped {
+		if g.dropped {
 			g.out.CancelWrite(codeDropped)
 		}
-		return dropped
+		return g.dropped
 	})
 }
