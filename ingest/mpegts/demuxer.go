@@ -190,7 +190,7 @@ func (d *Demuxer) noMedia() error {
 func (d *Demuxer) packet(b []byte) error {
 	d.stats.Packets++
 	p, ok := parsePacket(b)
-	if !ok || len(p.payload) == 0 || p.pid == pidNull {
+	if !ok || p.payload == nil || p.pid == pidNull {
 		return nil // of a damaged one not even the PID is sure: the counter tells
 	}
 	switch {

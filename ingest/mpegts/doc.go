@@ -3,7 +3,8 @@
 //
 // A Demuxer is pushed, like cmaf.Demuxer: Write takes bytes in pieces of any
 // size and hands on each picture and audio frame when it is known to be whole.
-// One program is taken, of which H.264 and AAC in ADTS; codecOf is the table.
+// One program is taken, of which H.264, HEVC and AAC in ADTS; codecOf is the
+// table.
 //
 // # What becomes of the media
 //
@@ -33,6 +34,6 @@
 // changed from outside.
 //
 // Sources: ISO/IEC 13818-1 (packets 2.4.3.2, adaptation field 2.4.3.4, PES
-// 2.4.3.6, sections 2.4.4, descriptors 2.6), ISO/IEC 14496-10 Annex B,
-// ISO/IEC 14496-15 (avc1), ISO/IEC 14496-3 section 1.A.2 (ADTS).
+// 2.4.3.6, sections 2.4.4, descriptors 2.6), ISO/IEC 14496-10 and 23008-2
+// Annex B, ISO/IEC 14496-15 (avc1, hvc1), ISO/IEC 14496-3 section 1.A.2 (ADTS).
 package mpegts

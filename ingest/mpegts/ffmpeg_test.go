@@ -43,6 +43,8 @@ func TestFramesEqualFFmpeg(t *testing.T) {
 		{"10 bit", "-c:v libx264 -pix_fmt yuv420p10le -c:a aac"},
 		{"interlaced", "-c:v libx264 -flags +ilme+ildct -bf 2 -c:a aac"},
 		{"slices, one PES per packet of audio", "-c:v libx264 -slices 4 -c:a aac -pes_payload_size 0"},
+		{"HEVC", "-c:v libx265 -x265-params log-level=error:bframes=3:keyint=25 -c:a aac"},
+		{"HEVC of 10 bit, open GOP", "-c:v libx265 -pix_fmt yuv420p10le -x265-params log-level=error:open-gop=1:keyint=25 -c:a aac"},
 		{"video alone", "-an -c:v libx264"},
 		{"audio alone", "-vn -c:a aac"},
 		{"two audio streams", "-map 0:v -map 1:a -map 1:a -c:v libx264 -c:a aac -metadata:s:a:0 language=deu -metadata:s:a:1 language=fra"},
@@ -51,7 +53,7 @@ func TestFramesEqualFFmpeg(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			src, dst := filepath.Join(dir, "in.ts"), filepath.Join(dir, "out.mp4")
-			args := append(strings.Fields("-v error -nostdin -f lavfi -i testsrc2=size=160x96:rate=25 -f lavfi -i sine=sample_rate=48000 -t 2 -preset veryfast -threads 1"),
+			args := append(strings.Fields("-v error -nostdin -f lavfi -i testsrc2=size=160x96:rate=25 -f lavfi -i sine=sample_rate=48000 -t 1 -preset ultrafast -threads 1"),
 				strings.Fields(tt.args)...)
 			if !strings.Contains(tt.args, "pix_fmt") {
 				args = append(args, "-pix_fmt", "yuv420p")

@@ -49,6 +49,7 @@ func FuzzStream(f *testing.F) {
 		}
 	}
 	f.Add(uint8(typeAVC), video)
+	f.Add(uint8(typeHEVC), video)
 	f.Add(uint8(typeADTS), audio)
 	f.Fuzz(func(t *testing.T, typ uint8, in []byte) {
 		c := &capture{}

@@ -46,9 +46,6 @@ const (
 // write takes the next packet of the PID and reports whether packets are
 // missing before it.
 func (s *pes) write(p packet) (lost bool, err error) {
-	if p.payload == nil {
-		return false, nil
-	}
 	if s.seen && !p.discontinuity {
 		if p.counter == s.counter {
 			return false, nil // a duplicate, section 2.4.3.3

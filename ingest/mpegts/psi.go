@@ -22,7 +22,7 @@ type sections struct {
 // write takes a packet's payload and calls section for each section with a
 // right checksum that it completes.
 func (s *sections) write(p []byte, start bool, section func(table byte, body []byte) error) error {
-	if start {
+	if start && len(p) > 0 {
 		n := int(p[0]) // pointer_field
 		if n > len(p)-1 {
 			s.reset()

@@ -18,7 +18,9 @@ type streamCodec struct {
 func codecOf(l listing) (streamCodec, bool) {
 	switch l.typ {
 	case typeAVC:
-		return streamCodec{cmaf.KindVideo, newAVC}, true
+		return streamCodec{cmaf.KindVideo, func(s *stream) elementary { return newVideo(s, avc{}) }}, true
+	case typeHEVC:
+		return streamCodec{cmaf.KindVideo, func(s *stream) elementary { return newVideo(s, hevc{}) }}, true
 	case typeADTS:
 		return streamCodec{cmaf.KindAudio, newAAC}, true
 	}
@@ -29,6 +31,7 @@ const (
 	typePrivate = 0x06
 	typeADTS    = 0x0f
 	typeAVC     = 0x1b
+	typeHEVC    = 0x24
 )
 
 // String names the stream for people.
@@ -36,7 +39,7 @@ func (l listing) String() string {
 	names := map[uint8]string{
 		0x01: "MPEG-1 video", 0x02: "MPEG-2 video", 0x03: "MPEG-1 audio", 0x04: "MPEG-2 audio",
 		0x10: "MPEG-4 video", 0x11: "AAC in LATM", 0x15: "timed metadata", typeADTS: "AAC", typeAVC: "H.264",
-		0x24: "HEVC", 0x81: "AC-3", 0x86: "SCTE-35", 0x87: "E-AC-3",
+		typeHEVC: "HEVC", 0x81: "AC-3", 0x86: "SCTE-35", 0x87: "E-AC-3",
 	}
 	name := names[l.typ]
 	switch {
