@@ -80,7 +80,7 @@ func (p Party) serve(ctx context.Context, dir string, relay ServeFunc, ready fun
 		if err != nil {
 			return err
 		}
-		defer pc.Close()
+		defer func() { _ = pc.Close() }()
 		ready(pc.LocalAddr().String())
 		var s ceiling.Server
 		return s.Serve(ctx, pc)
