@@ -21,7 +21,8 @@ type core struct {
 	// watchers want to hear of namespaces under their prefix (SUBSCRIBE_NAMESPACE).
 	watchers []*watcher
 	timers   timers
-	held     int // subscribers held for a publisher that is not there yet
+	held     int    // subscribers held for a publisher that is not there yet
+	epoch    uint64 // of the newest upstream attempt
 	acts     []action
 }
 
@@ -88,7 +89,7 @@ type entry struct {
 	state   trackState
 	src     *source
 	tried   []*source // refused or failed since the last success
-	epoch   uint64    // counts upstream attempts: a late answer of an older one is dropped
+	epoch   uint64    // of the upstream attempt in force: a late answer of an older one is dropped
 	asking  bool      // an attempt has not been answered yet
 	track   *track.Track
 	up      upstream
@@ -201,6 +202,13 @@ func (c *core) subscribeSession(now time.Time, name wire.FullTrackName, sub subs
 		c.do(actReject{sub, wire.RequestDoesNotExist, fmt.Sprintf("no session publishes %s", name)})
 	}
 	return c.take()
+}
+
+// newEpoch returns a number that no attempt had, for this name or another: a
+// track that ends may be followed at once by one of the same name.
+func (c *core) newEpoch() uint64 {
+	c.epoch++
+	return c.epoch
 }
 
 func (c *core) open(name wire.FullTrackName) *entry {
@@ -321,7 +329,7 @@ func (c *core) connect(e *entry, src *source) {
 		e.state = stateConnecting
 	}
 	e.src = src
-	e.epoch++
+	e.epoch = c.newEpoch()
 	e.asking = true
 	c.arm(e)
 	c.do(actConnect{src, e.name, e.epoch, e.track})
@@ -421,7 +429,7 @@ func (c *core) upstreamEnded(now time.Time, name wire.FullTrackName, epoch uint6
 // within the grace continues it.
 func (c *core) orphan(now time.Time, e *entry) {
 	e.state, e.up = stateOrphan, nil
-	e.epoch++
+	e.epoch = c.newEpoch()
 	if e.grace.IsZero() { // a failed attempt to return does not prolong it
 		e.grace = now.Add(c.cfg.Grace)
 	}
@@ -476,7 +484,7 @@ func (c *core) end(e *entry, code wire.PublishDoneCode, reason string) {
 }
 
 func (c *core) drop(e *entry) {
-	e.epoch++
+	e.epoch = c.newEpoch()
 	c.timers.stop(&e.timer)
 	delete(c.tracks, e.name)
 }

@@ -115,6 +115,9 @@ func TestInputTrackMayBePublished(t *testing.T) {
 	r.want("refuse two UNINTERESTED")
 	r.publish("three", single)
 	r.want("release one", "end GOING_AWAY", "take three continue=false")
+	// What is heard late of the one before is not taken for the new one's end.
+	r.note(r.c.upstreamEnded(r.now, single, r.conns["one"].epoch, nil))
+	r.want()
 	r.subscribeSession(single, "bridge")
 	r.want("accept bridge")
 }

@@ -221,7 +221,7 @@ func (c *core) published(now time.Time, src *source, name wire.FullTrackName, of
 	if e.state == stateHeld {
 		c.held -= len(e.waiting)
 	}
-	e.epoch++
+	e.epoch = c.newEpoch()
 	e.src = src
 	c.do(actTake{offer, e.track})
 	if e.track != nil {
