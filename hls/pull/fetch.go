@@ -2,7 +2,6 @@ package pull
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -58,6 +57,9 @@ func (e *RequestError) refused() bool {
 	return e.Status >= 400 && e.Status < 500
 }
 
+// errTooLarge reports a resource beyond its bound. It is not asked for again.
+var errTooLarge = errors.New("is too large")
+
 // redact returns u for people and logs: without userinfo, query and fragment.
 func redact(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
@@ -91,8 +93,11 @@ func (f *fetcher) get(ctx context.Context, r request) (body []byte, final *url.U
 			return body, final, nil
 		}
 		e, ok := errors.AsType[*RequestError](err)
-		if !ok || ctx.Err() != nil {
-			return nil, nil, cmp.Or(context.Cause(ctx), err)
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		if !ok || errors.Is(err, errTooLarge) {
+			return nil, nil, err
 		}
 		patience := f.retryFor
 		if e.refused() {
@@ -172,7 +177,7 @@ func readBody(resp *http.Response, r request) ([]byte, error) {
 		}
 	}
 	if want > r.limit || want < 0 && resp.ContentLength > r.limit {
-		return nil, fmt.Errorf("has %d bytes, at most %d are taken", max(want, resp.ContentLength), r.limit)
+		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are taken", errTooLarge, max(want, resp.ContentLength), r.limit)
 	}
 	var b bytes.Buffer
 	b.Grow(int(min(max(want, resp.ContentLength, 0), maxFirstAlloc)) + bytes.MinRead)
@@ -187,7 +192,7 @@ func readBody(resp *http.Response, r request) ([]byte, error) {
 	case want >= 0 && n < want:
 		return nil, io.ErrUnexpectedEOF
 	case n > r.limit:
-		return nil, fmt.Errorf("has more than the %d bytes that are taken", r.limit)
+		return nil, fmt.Errorf("%w: at most %d bytes are taken", errTooLarge, r.limit)
 	}
 	return b.Bytes(), nil
 }

@@ -167,7 +167,7 @@ func (r *rendition) segment(ctx context.Context, m *playlist.Media, s *playlist.
 		return r.fault(s, fmt.Errorf("%w: it is encrypted with %s", ErrUnsupported, s.Keys[0].Method))
 	}
 	if s.Range != nil && s.Range.Length > r.p.cfg.MaxSegment {
-		return r.fault(s, fmt.Errorf("has %d bytes, at most %d are taken", s.Range.Length, r.p.cfg.MaxSegment))
+		return r.fault(s, fmt.Errorf("%w: it has %d bytes, at most %d are taken", errTooLarge, s.Range.Length, r.p.cfg.MaxSegment))
 	}
 	body, _, err := r.f.get(ctx, request{
 		url: s.URI, part: s.Range, limit: r.p.cfg.MaxSegment,
@@ -189,7 +189,7 @@ func (r *rendition) miss(ctx context.Context, s *playlist.Segment, err error) er
 	if ctx.Err() != nil {
 		return err
 	}
-	if r.missing++; r.missing > maxMissing || !r.fed && !r.live {
+	if r.missing++; r.missing > maxMissing || !r.fed && !r.live || errors.Is(err, errTooLarge) {
 		return err
 	}
 	r.log.Warn("segment is missing", "sequence", s.Sequence, "err", err)
