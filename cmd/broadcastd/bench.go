@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -240,15 +241,17 @@ func (p progress) clear() {
 }
 
 // benchSelf returns a function that makes the command of a child process, which
-// is this program again.
+// is this program again: on Linux also when its file was replaced meanwhile, by
+// a new build, so that all runs are of one build.
 func (p process) benchSelf() (func() *exec.Cmd, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("bench starts this program again, and cannot find it: %w", err)
+	exe := "/proc/self/exe"
+	if runtime.GOOS != "linux" {
+		var err error
+		if exe, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("bench starts this program again, and cannot find it: %w", err)
+		}
 	}
 	return func() *exec.Cmd {
-		cmd := exec.Command(exe, "bench", "child")
-		cmd.Env = p.env
-		return cmd
+		return &exec.Cmd{Path: exe, Args: []string{"broadcastd", "bench", "child"}, Env: p.env}
 	}, nil
 }
