@@ -362,7 +362,7 @@ func (s *startGate) expire(v *Viewer, now time.Time) {
 }
 
 // readCatalog reads the catalog's track until it ends.
-func (v *Viewer) readCatalog(ctx context.Context, sub *track.Subscription) {
+func (v *Viewer) readCatalog(ctx context.Context, sub *track.Subscription, parse func([]byte) (catalog.Catalog, error)) {
 	r := sub.Track().NewReader(track.CurrentGroup)
 	for {
 		if newest, ok := r.Newest(); ok {
@@ -382,7 +382,7 @@ func (v *Viewer) readCatalog(ctx context.Context, sub *track.Subscription) {
 		if err != nil {
 			continue // cut; the next one is whole
 		}
-		c, err := catalog.Parse(o.Payload)
+		c, err := parse(o.Payload)
 		if err != nil {
 			v.log.Warn("catalog left out", "group", g.ID(), "err", err)
 			v.send(ctx, badCatalog{err})
@@ -392,6 +392,19 @@ func (v *Viewer) readCatalog(ctx context.Context, sub *track.Subscription) {
 			return
 		}
 	}
+}
+
+// parsePlayback reads the catalog of simple players. Its tracks are the
+// init-first views, under their own names.
+func parsePlayback(b []byte) (catalog.Catalog, error) {
+	p, err := catalog.ParsePlayback(b)
+	c := catalog.Catalog{
+		Version: catalog.Version, GeneratedAt: p.GeneratedAt, IsComplete: p.IsComplete, MediaTimeOrigin: p.MediaTimeOrigin,
+	}
+	for _, t := range p.Tracks {
+		c.Tracks = append(c.Tracks, t.Track)
+	}
+	return c, err
 }
 
 // A badCatalog is a catalog that cannot be read: fatal when it is all there is.

@@ -155,8 +155,8 @@ func (s *stream) declared(group uint64) bool {
 		if h := sub.Header(); h.Group != group || !h.FirstObject {
 			continue
 		}
-		if o, ok := sub.Load(0); ok {
-			return s.missing(group, o.Properties) == 0
+		if o, ok := sub.Load(0); ok && s.missing(group, o.Properties) == 0 {
+			return true
 		}
 	}
 	return false
@@ -229,6 +229,9 @@ func (s *stream) objects(ctx context.Context, g *track.GroupReader) (rest *Gap) 
 	rest = &Gap{From: track.Location{Group: id}, To: id + 1}
 	for first := true; ; first = false {
 		o, err := g.Next(ctx)
+		if err == nil && first {
+			o, err = firstMedia(ctx, g, o)
+		}
 		if err != nil {
 			s.next = max(s.next, id+1)
 			return s.ended(ctx, rest, err)
@@ -255,6 +258,23 @@ func (s *stream) objects(ctx context.Context, g *track.GroupReader) (rest *Gap) 
 		}
 		rest.From.Object = o.ID + 1
 	}
+}
+
+// firstMedia returns the first object of a group that is media, where o is the
+// first of all. In an init-first view that one is the track's header, which
+// then counts as if the media had brought it, with the gap that it tells of.
+func firstMedia(ctx context.Context, g *track.GroupReader, o track.Object) (track.Object, error) {
+	if typ, _, err := boxAt(o.Payload); err != nil || string(typ[:]) != "ftyp" && string(typ[:]) != "moov" {
+		return o, nil
+	}
+	media, err := g.Next(ctx)
+	if err != nil {
+		return media, err
+	}
+	gap, _ := o.Properties.Uint(track.PropPriorGroupIDGap)
+	media.Properties = track.NewProperties(
+		track.Property{Type: track.PropPriorGroupIDGap, Uint: gap}, track.Property{Type: propInitData, Bytes: o.Payload})
+	return media, nil
 }
 
 // ended returns what err, which ended the reading of a group, left out.

@@ -203,7 +203,8 @@ func New(src Source, ns track.Namespace, cfg Config) (*Viewer, error) {
 	}, nil
 }
 
-// Run views the broadcast, by its catalog or else its single track, into out, from this goroutine, until it ends or
+// Run views the broadcast, by its catalog (of either kind) or else its single
+// track, into out, from this goroutine, until it ends or
 // Duration is reached: nil. Otherwise the error is ErrNotThere or ErrNoTracks, a
 // *track.RequestError, the *track.EndError of a publisher that went away, what
 // out returned, or context.Cause(ctx). It closes the Sinks that it got from out,
@@ -223,7 +224,7 @@ func (v *Viewer) Run(ctx context.Context, out cmaf.Broadcast) error {
 }
 
 func (v *Viewer) run(ctx context.Context) error {
-	sub, name, err := v.find(ctx, catalog.TrackName, SingleTrack)
+	sub, name, err := v.find(ctx, catalog.TrackName, catalog.PlaybackTrackName, SingleTrack)
 	if err != nil {
 		return err
 	}
@@ -231,7 +232,11 @@ func (v *Viewer) run(ctx context.Context) error {
 		return v.viewSingle(ctx, sub)
 	}
 	defer sub.Close()
-	v.wg.Go(func() { v.readCatalog(ctx, sub) })
+	parse := catalog.Parse
+	if name == catalog.PlaybackTrackName {
+		parse = parsePlayback
+	}
+	v.wg.Go(func() { v.readCatalog(ctx, sub, parse) })
 	v.patience = v.cfg.Now().Add(v.cfg.Wait + firstCatalog)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
