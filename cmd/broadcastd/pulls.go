@@ -98,6 +98,9 @@ func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) 
 		case <-running.Done():
 		}
 	}()
-	err = puller.Run(running, conn)
-	return errors.Join(err, ignore(conn.Close(err), ingest.ErrEnded))
+	if err := puller.Run(running, conn); err != nil {
+		conn.Pause(0) // the next try has the grace to continue
+		return err
+	}
+	return ignore(conn.Close(nil), ingest.ErrEnded)
 }
