@@ -19,10 +19,13 @@ var _ moqt.Conn = (*wtConn)(nil)
 // a page has not read from its streams when the close capsule comes, so the
 // answers on request streams get a head start. And it tells the page code and
 // reason only if nothing else about the connection ends before it has read the
-// capsule, so the connection outlives the session.
+// capsule, so the connection outlives the session until the client has answered
+// the capsule with its FIN, and the page had time to hear of it. Together they
+// leave an orderly end of the server below two seconds.
 const (
 	closeDelay  = 200 * time.Millisecond // between the last write and the capsule
-	closeLinger = 300 * time.Millisecond // between the capsule and the end
+	closeAnswer = 600 * time.Millisecond // between the capsule and the FIN, at most
+	closeLinger = 300 * time.Millisecond // between the FIN and the end
 )
 
 // connectStream is the CONNECT stream: *http3.Stream on the server,
@@ -89,8 +92,16 @@ func (c *wtConn) run() {
 	if !c.info.Client {
 		c.pause(closeDelay)
 		c.sendClose()
+		c.awaitAnswer()
 	}
 	c.pause(closeLinger)
+}
+
+// awaitAnswer waits for the end of the CONNECT stream, with which a client
+// answers a close.
+func (c *wtConn) awaitAnswer() {
+	_ = c.connect.SetReadDeadline(time.Now().Add(closeAnswer))
+	_, _ = io.Copy(io.Discard, c.connect) // however it ends
 }
 
 // pause waits for d, or for the peer to close the connection.

@@ -252,9 +252,19 @@ func TestLinger(t *testing.T) {
 			t.Errorf("CloseWithError took %v at the server", d)
 		}
 		<-c.qc.Context().Done()
-		if d := time.Since(began); d != closeDelay+closeLinger {
-			t.Errorf("the connection stayed up for %v, want %v", d, closeDelay+closeLinger)
+		if d := time.Since(began); d != closeDelay+closeAnswer+closeLinger {
+			t.Errorf("the connection stayed up for %v, want %v", d, closeDelay+closeAnswer+closeLinger)
 		}
+	})
+	simulate(t, func(t *testing.T, b *bottleneck, client, server moqt.Conn) {
+		if _, ok := server.(*wtConn); !ok {
+			return
+		}
+		b.set(0, true) // until the capsule has been lost, and closeLinger is over
+		server.CloseWithError(wire.SessionUnauthorized, "expired")
+		time.Sleep(closeDelay + closeLinger + 50*time.Millisecond)
+		b.set(0, false)
+		checkClosed(t, client, wire.SessionUnauthorized, "expired", true)
 	})
 	simulate(t, func(t *testing.T, b *bottleneck, client, server moqt.Conn) {
 		if _, ok := server.(*wtConn); !ok {
