@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/moqt/relay"
@@ -74,7 +75,9 @@ func requestError(err error) error {
 	case auth.CodeMalformed:
 		code = wire.RequestMalformedAuthToken
 	}
-	reason := err.Error()
+	// Clients of the streams contract look for "auth" in the reason: that of a
+	// credential begins with it, that of the loopback rule does not.
+	reason := "auth_failed: " + strings.TrimPrefix(err.Error(), "auth_failed: ")
 	if !errors.Is(err, auth.ErrRefused) {
 		reason = "auth_failed"
 	}
