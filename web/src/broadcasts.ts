@@ -40,27 +40,32 @@ export class ServerClock {
   }
 }
 
-/** Where the list is. A playback token in the page's address goes with the question. */
+/** The playback token in the page's address; empty if there is none. */
+export function pageToken(): string {
+  return new URLSearchParams(location.search).get("tok") ?? "";
+}
+
+/** Where the list is. The token goes with the question. */
 function listPath(): string {
-  const token = new URLSearchParams(location.search).get("tok");
+  const token = pageToken();
   return "/api/v1/broadcasts" + (token ? `?tok=${encodeURIComponent(token)}` : "");
 }
 
-/** Calls got with each new listing, and lost when there was none. */
-export function pollBroadcasts(clock: ServerClock, got: (l: Listing) => void, lost: (why: string) => void): void {
+/** Calls got with each new listing, and lost when there was none: refused tells that the server did not want to. */
+export function pollBroadcasts(clock: ServerClock, got: (l: Listing) => void, lost: (why: string, refused: boolean) => void): void {
   let timer: ReturnType<typeof setTimeout>;
   const poll = async () => {
     try {
       const sent = Date.now();
       const answer = await fetch(listPath(), { cache: "no-store", signal: AbortSignal.timeout(5000) });
       const received = Date.now();
-      if (answer.status === 403) return lost(`The server refuses: ${(await answer.text()).trim().slice(0, 200)}.`);
+      if (answer.status === 403) return lost(`The server refuses: ${(await answer.text()).trim().slice(0, 200)}.`, true);
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const listing = (await answer.json()) as Listing;
       clock.sample(sent, received, Date.parse(listing.time));
       got(listing);
     } catch (e) {
-      lost(`The server does not answer (${e instanceof Error ? e.message : String(e)}).`);
+      lost(`The server does not answer (${e instanceof Error ? e.message : String(e)}).`, false);
     } finally {
       timer = setTimeout(poll, document.hidden ? HIDDEN_MS : EVERY_MS);
     }

@@ -1,6 +1,6 @@
 // The page `/`, and `/watch/{id}`: the same player on the full page.
 
-import { Broadcast, Listing, pollBroadcasts, ServerClock } from "./broadcasts.ts";
+import { Broadcast, Listing, pageToken, pollBroadcasts, ServerClock } from "./broadcasts.ts";
 import { Player, Source, State, Stats, unsupported } from "./player.ts";
 
 const $ = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
@@ -13,6 +13,7 @@ const player = new Player(video, () => clock.now());
 const watchId = /^\/watch\/([^/]+)$/.exec(location.pathname)?.[1] ?? "";
 let listing: Listing | undefined;
 let current: Broadcast | undefined;
+let refused = false; // the server does not let this page see its list
 let state: State = { name: "idle" };
 const lack = unsupported();
 
@@ -23,7 +24,7 @@ function idOf(b: Broadcast): string {
 function sourceOf(b: Broadcast): Source {
   const { moq } = listing!;
   // A playback token in the page's address goes to the relay as it stands.
-  const token = new URLSearchParams(location.search).get("tok");
+  const token = pageToken();
   const url = token ? new URL(`/playback/${idOf(b)}?tok=${encodeURIComponent(token)}`, moq.url).href : moq.url;
   return { url, certificateHashes: moq.certificateHashes ?? [], namespace: b.namespace.split("/") };
 }
@@ -42,6 +43,7 @@ function play(b: Broadcast): void {
 /** Picks what to play when nothing was picked, and hands on a changed address. */
 function gotListing(l: Listing): void {
   listing = l;
+  refused = false;
   setText($("server"), "");
   $("list").classList.remove("stale");
   if (current) {
@@ -54,9 +56,17 @@ function gotListing(l: Listing): void {
   showState();
 }
 
-function lostServer(why: string): void {
+function lostServer(why: string, byRefusal: boolean): void {
+  refused = byRefusal;
   setText($("server"), why);
   $("list").classList.add("stale");
+  showState();
+}
+
+/** What somebody can do whom the server refuses. */
+function refusal(): string {
+  if (pageToken()) return "The playback token in this page’s address is not accepted. Ask for a new address.";
+  return "This server asks for a playback token. Open the whole address that you were given, with its ?tok=…; “broadcastd url sign” makes one.";
 }
 
 const rows = new Map<string, HTMLLIElement>();
@@ -107,6 +117,7 @@ function facts(b: Broadcast): string {
 function showState(): void {
   let text = "";
   if (lack) text = lack;
+  else if (!current && refused) text = refusal();
   else if (!current) text = listing ? (watchId ? `“${decodeURIComponent(watchId)}” is not live. Waiting for it.` : "Nothing is live.") : "Loading…";
   else if (state.name === "connecting") text = "Connecting…";
   else if (state.name === "buffering") text = "Buffering…";
