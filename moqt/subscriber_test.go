@@ -303,7 +303,7 @@ func TestSubscribeInto(t *testing.T) {
 			return ok
 		}},
 		{"session lost", func(p *moqttest.Peer, _ *moqttest.PeerStream, _ *track.Subscription) {
-			p.Conn.Cut()
+			p.Conn.(*moqttest.Conn).Cut()
 		}, func(err error) bool {
 			e, ok := errors.AsType[*moqt.SessionError](err)
 			return ok && e.Err != nil

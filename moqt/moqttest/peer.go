@@ -22,11 +22,11 @@ const patience = 30 * time.Second
 // the test's goroutine.
 type Peer struct {
 	t    testing.TB
-	Conn *Conn
+	Conn moqt.Conn
 }
 
 // NewPeer scripts conn.
-func NewPeer(t testing.TB, conn *Conn) *Peer { return &Peer{t: t, Conn: conn} }
+func NewPeer(t testing.TB, conn moqt.Conn) *Peer { return &Peer{t: t, Conn: conn} }
 
 // A PeerStream is a stream of a Peer. On a unidirectional one only half of the
 // methods work.
@@ -35,6 +35,7 @@ type PeerStream struct {
 	send moqt.SendStream
 	recv moqt.ReceiveStream
 	buf  []byte
+	fin  bool // the stream has ended, behind buf
 }
 
 // Bytes returns what parts are on the wire, one after the other: []byte as it
@@ -170,10 +171,17 @@ func (s *PeerStream) Stop(code wire.ResetCode) { s.recv.CancelRead(code) }
 
 // more reads on, and returns what ended the stream, if it has.
 func (s *PeerStream) more() error {
+	if s.fin {
+		return io.EOF
+	}
 	buf := make([]byte, 4<<10)
 	_ = s.recv.SetReadDeadline(time.Now().Add(patience))
 	n, err := s.recv.Read(buf)
 	s.buf = append(s.buf, buf[:n]...)
+	if n > 0 && errors.Is(err, io.EOF) {
+		s.fin = true
+		return nil
+	}
 	return err
 }
 
@@ -275,15 +283,25 @@ func (s *PeerStream) ExpectReset(code wire.ResetCode) {
 	}
 }
 
-// ExpectStop waits for STOP_SENDING.
-func (s *PeerStream) ExpectStop(code wire.ResetCode) {
+// Stopped waits for STOP_SENDING and returns its code.
+func (s *PeerStream) Stopped() wire.ResetCode {
 	s.t.Helper()
 	select {
 	case <-s.send.Context().Done():
 	case <-time.After(patience):
 		s.t.Fatalf("no STOP_SENDING within %v", patience)
 	}
-	if se, ok := errors.AsType[*moqt.StreamError](context.Cause(s.send.Context())); !ok || !se.Remote || se.Code != code {
-		s.t.Fatalf("stream ended with %v, want STOP_SENDING with %v", context.Cause(s.send.Context()), code)
+	se, ok := errors.AsType[*moqt.StreamError](context.Cause(s.send.Context()))
+	if !ok || !se.Remote {
+		s.t.Fatalf("stream ended with %v, want STOP_SENDING", context.Cause(s.send.Context()))
+	}
+	return se.Code
+}
+
+// ExpectStop waits for STOP_SENDING with this code.
+func (s *PeerStream) ExpectStop(code wire.ResetCode) {
+	s.t.Helper()
+	if got := s.Stopped(); got != code {
+		s.t.Fatalf("stream stopped with %v, want %v", got, code)
 	}
 }
