@@ -1,0 +1,107 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/broadcastd/broadcastd/test/harness"
+)
+
+// hlsLive writes a live tree with ffmpeg, fMP4 or TS, and serves it. source is
+// the file that it is made of.
+func hlsLive(t *testing.T, source, kind string) (url string) {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command(harness.Tool(t, "ffmpeg"), "-v", "error", "-re", "-i", source, "-c", "copy",
+		"-f", "hls", "-hls_time", "1", "-hls_list_size", "0", "-hls_segment_type", kind, "live.m3u8")
+	cmd.Dir = dir
+	harness.StartProc(t, "ffmpeg hls", cmd)
+	site := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(site.Close)
+	return site.URL + "/live.m3u8"
+}
+
+// TestHLSPull publishes a live tree of ffmpeg's while it grows: the pictures and
+// the sound that a recorder gets are the source's.
+func TestHLSPull(t *testing.T) {
+	t.Parallel()
+	d := harness.Start(t, harness.Options{})
+	source := filepath.Join(t.TempDir(), "source.mp4")
+	args := append(harness.TestPicture{Duration: 6 * time.Second, Fast: true}.Args(), harness.FMP4()...)
+	if err := harness.FFmpeg(t, append(args, source)...).Wait(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"fmp4", "mpegts"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			url := hlsLive(t, source, kind)
+			out := filepath.Join(t.TempDir(), "out.mp4")
+			ns := []string{"--namespace", "stream/local/" + kind}
+			rec := command(t, append(append([]string{"record", "--output", out}, ns...), relayURL(t, d, "https")...)...)
+			harness.Eventually(t, 10*time.Second, "the playlist", exists(url))
+			pub := command(t, append(append([]string{"publish", url}, ns...), relayURL(t, d, "moqt")...)...)
+			if err := pub.Wait(40 * time.Second); err != nil {
+				t.Fatalf("publish: %v\n%s", err, pub.Log())
+			}
+			if err := rec.Wait(10 * time.Second); err != nil || !strings.Contains(rec.Log(), "no gap") {
+				t.Fatalf("record: %v\n%s", err, rec.Log())
+			}
+			for _, stream := range []string{"v", "a"} {
+				got, want := decoded(t, out, stream), decoded(t, source, stream)
+				if len(got) != len(want) {
+					t.Errorf("%s: %d frames, want %d", stream, len(got), len(want))
+					continue
+				}
+				for i := range got {
+					if got[i] != want[i] {
+						t.Errorf("%s: frame %d differs", stream, i)
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// exists reports when a URL answers 200.
+func exists(url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return errors.New(res.Status)
+		}
+		return nil
+	}
+}
+
+// decoded hashes the decoded frames of one kind of stream: what TS and MP4 hold
+// differs in framing, not in this.
+func decoded(t *testing.T, file, kind string) []string {
+	t.Helper()
+	out, err := exec.Command(harness.Tool(t, "ffmpeg"), "-v", "error", "-i", file, "-map", "0:"+kind, "-f", "framemd5", "-").Output()
+	if err != nil {
+		t.Fatalf("framemd5 of %s: %v", file, err)
+	}
+	var hashes []string
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Split(strings.TrimSpace(line), ","); !strings.HasPrefix(line, "#") {
+			hashes = append(hashes, strings.TrimSpace(f[len(f)-1]))
+		}
+	}
+	return hashes
+}
