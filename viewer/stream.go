@@ -264,7 +264,7 @@ func (s *stream) objects(ctx context.Context, g *track.GroupReader) (rest *Gap) 
 // first of all. In an init-first view that one is the track's header, which
 // then counts as if the media had brought it, with the gap that it tells of.
 func firstMedia(ctx context.Context, g *track.GroupReader, o track.Object) (track.Object, error) {
-	if typ, _, err := boxAt(o.Payload); err != nil || string(typ[:]) != "ftyp" && string(typ[:]) != "moov" {
+	if len(o.Payload) < 8 || string(o.Payload[4:8]) != "ftyp" && string(o.Payload[4:8]) != "moov" {
 		return o, nil
 	}
 	media, err := g.Next(ctx)
