@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -368,6 +370,45 @@ func TestViewIsForgotten(t *testing.T) {
 			t.Errorf("asked for again: %v", got)
 		}
 	})
+}
+
+// Views are asked for and read while media comes.
+func TestViewsWhileMediaComes(t *testing.T) {
+	p := newPublisher(t, Config{})
+	v, a := pair(t, p)
+	seconds(t, v, a, 0, 1)
+	var wg sync.WaitGroup
+	for _, name := range []string{SingleTrack, "init/video", "init/audio", SingleTrack} {
+		wg.Go(func() {
+			r := mustTrack(t, p, name).NewReader(track.CurrentGroup)
+			for {
+				g, err := r.NextGroup(t.Context())
+				if err != nil {
+					if err != io.EOF {
+						t.Errorf("%s: %v", name, err)
+					}
+					return
+				}
+				for id := uint64(0); ; id++ {
+					o, err := g.Next(t.Context())
+					if err == io.EOF && id > 1 {
+						break
+					}
+					if err != nil || o.ID != id || (id == 0) != (o.Priority == 0) {
+						t.Errorf("%s: group %d: object %d with priority %d, want %d, %v", name, g.ID(), o.ID, o.Priority, id, err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for i := range int64(200) {
+		seconds(t, v, a, i+1, i+2)
+	}
+	if err := p.Close(nil); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
 }
 
 func TestViewNames(t *testing.T) {

@@ -9,6 +9,11 @@
 // that the publisher did not declare as skipped, groups that were cut, groups
 // that were skipped.
 //
+// A broadcast without that catalog is viewed by the one of simple players
+// (".catalog", with its init-first views), or else by its single track
+// ("broadcast"), of whose byte stream the tracks are made. A Single hands that
+// stream on in pieces, the header first, for programs that want no more.
+//
 // Media time never goes back for the receiver. Where a publisher starts over
 // from an earlier time, every later time is moved by whole seconds, after a
 // Discontinuity.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/broadcastd/broadcastd/cmaf"
 )
 
 // mp4Box returns a box with n bytes of content.
@@ -148,6 +150,49 @@ func FuzzFramer(f *testing.F) {
 		}
 		if again := fmt.Sprint(fault); err != nil && err.Error() != again {
 			t.Fatalf("%v; whole: %v", err, fault)
+		}
+	})
+}
+
+// FuzzSplits cuts a stream into objects anywhere: what is demuxed from the
+// units is what is in the stream.
+func FuzzSplits(f *testing.F) {
+	data, err := os.ReadFile(filepath.Join("..", "cmaf", "testdata", "keyframe.mp4"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	demux := func(t *testing.T, pieces ...[]byte) string {
+		c := &capture{}
+		d := cmaf.NewDemuxer(c, cmaf.DemuxerConfig{})
+		for _, p := range pieces {
+			if _, err := d.Write(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c.take()
+	}
+	f.Add([]byte{1, 8, 255, 0})
+	f.Add([]byte{23})
+	f.Fuzz(func(t *testing.T, cuts []byte) {
+		var fr framer
+		var pieces [][]byte
+		for i, rest := 0, data; len(rest) > 0; i++ {
+			n := 1 << 12
+			if i < len(cuts) {
+				n = 1 + int(cuts[i])*int(cuts[i])/8
+			}
+			n = min(n, len(rest))
+			units, err := fr.write(rest[:n:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, u := range units {
+				pieces = append(pieces, u.data)
+			}
+			rest = rest[n:]
+		}
+		if got, want := demux(t, pieces...), demux(t, data); got != want {
+			t.Errorf("cut by %v: %d bytes of notes, want %d", cuts, len(got), len(want))
 		}
 	})
 }
