@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 await build({
-  entryPoints: ["pages/watch.js", "pages/publish.js"],
+  entryPoints: ["pages/watch.js", "pages/publish.js", "pages/moqt-watch.js", "pages/moqt-publish.js", "pages/moqt-refused.js"],
   absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
   bundle: true,
   format: "esm",

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/broadcastd/broadcastd/test/harness"
 )
@@ -36,14 +37,20 @@ func TestBrowser(t *testing.T) {
 	t.Logf("broadcastd was ready after %v", d.Ready)
 	t.Run("our page", func(t *testing.T) { testOurPage(t, d, b) })
 	t.Run("old browser", func(t *testing.T) { testOldBrowser(t, d, b) })
-	t.Run("moq-watch", func(t *testing.T) { testMoqWatch(t, d, b, site) })
+	t.Run("push", func(t *testing.T) {
+		d.Push(t, "cam", harness.TestPicture{})
+		d.WaitLive(t, "stream/local/cam", 10*time.Second)
+		t.Run("moq-watch", func(t *testing.T) { testMoqWatch(t, d, b, site) })
+		t.Run("moqt watch", func(t *testing.T) { testMoqtWatch(t, d, b, site) })
+	})
 	t.Run("moq-publish", func(t *testing.T) { testMoqPublish(t, d, b, site) })
+	t.Run("moqt publish", func(t *testing.T) { testMoqtPublish(t, d, b, site) })
 	t.Run("encoder returns", func(t *testing.T) { testEncoderReturns(t, d, b) })
 	t.Run("server returns", func(t *testing.T) { testServerReturns(t, b) })
+	t.Run("refused", func(t *testing.T) { testRefused(t, b, site) })
 }
 
-// pages serves the test pages, bundled with the stock players, on
-// http://localhost, which browsers treat as a secure context.
+// pages serves the test pages, bundled with the stock players.
 func pages(t *testing.T) *url.URL {
 	t.Helper()
 	dir := harness.BrowserDir(t)
@@ -62,14 +69,25 @@ func pages(t *testing.T) *url.URL {
 		t.Fatal(bundles.err)
 	}
 	t.Cleanup(func() { os.RemoveAll(bundles.dir) })
-	mux := http.NewServeMux()
-	mux.Handle("/", http.FileServer(http.Dir(filepath.Join(dir, "pages"))))
-	for _, script := range []string{"watch.js", "publish.js"} {
-		mux.HandleFunc("/"+script, func(w http.ResponseWriter, r *http.Request) {
-			http.ServeFile(w, r, filepath.Join(bundles.dir, script))
-		})
-	}
-	s := httptest.NewServer(mux)
+	files := http.FileServer(http.Dir(filepath.Join(dir, "pages")))
+	scripts := http.FileServer(http.Dir(bundles.dir))
+	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".js") {
+			scripts.ServeHTTP(w, r)
+		} else {
+			files.ServeHTTP(w, r)
+		}
+	}))
+}
+
+// serve serves h on http://localhost, which browsers treat as a secure context,
+// and lets the pages of every other server fetch from it.
+func serve(t *testing.T, h http.Handler) *url.URL {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		h.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.Close)
 	u, err := url.Parse(strings.Replace(s.URL, "127.0.0.1", "localhost", 1))
 	if err != nil {

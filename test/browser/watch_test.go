@@ -61,8 +61,6 @@ func watch(t *testing.T, p *harness.Page, seconds int, screenshot string) watchS
 
 // testMoqWatch plays what ffmpeg pushes in the stock player, over draft-18.
 func testMoqWatch(t *testing.T, d *harness.Daemon, b *harness.Browser, site *url.URL) {
-	d.Push(t, "cam", harness.TestPicture{})
-	d.WaitLive(t, "stream/local/cam", 10*time.Second)
 	p := b.Open(t, page(site, "watch.html", "url", "http://"+d.MoQ+"/", "name", "stream/local/cam", "format", "msf"), harness.View{})
 	s := watch(t, p, 10, "moq-watch.png")
 	if s.Version != "moq-transport-18" {
