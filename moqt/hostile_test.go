@@ -70,6 +70,7 @@ func TestClose(t *testing.T) {
 	}{
 		// The control streams (sections 3.3 and 10.3).
 		{name: "3.3 no SETUP", peer: func(*moqttest.Peer) {}, want: wire.SessionControlMessageTimeout},
+		{name: "3.3 no SETUP from a server", client: client, peer: func(*moqttest.Peer) {}, want: wire.SessionControlMessageTimeout},
 		{name: "3.3 half a SETUP", peer: first(moqttest.Bytes(setup)[:2]), want: wire.SessionControlMessageTimeout},
 		{name: "3.3 a byte of a SETUP's options", peer: first(moqttest.Bytes(wire.Setup{Implementation: "x"})[:6]), want: wire.SessionControlMessageTimeout},
 		{name: "3.3 second control stream", peer: uni(setup), want: wire.SessionProtocolViolation},

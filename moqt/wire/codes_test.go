@@ -36,6 +36,18 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// Codes that implementations are known to confuse (section 15.10.2).
+func TestCodeValues(t *testing.T) {
+	for code, want := range map[RequestCode]uint64{
+		RequestTimeout: 0x2, RequestNotSupported: 0x3, RequestDoesNotExist: 0x10,
+		RequestDuplicateSubscription: 0x19, RequestPrefixOverlap: 0x30, RequestRedirect: 0x34,
+	} {
+		if uint64(code) != want {
+			t.Errorf("%v is %#x, want %#x", code, uint64(code), want)
+		}
+	}
+}
+
 // An unknown code, greased or not, stands for an internal error (section 14).
 func TestEffective(t *testing.T) {
 	for _, v := range []uint64{Grease(0), Grease(1), 0x3fffffffffffffde, 0x77} {

@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +23,6 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/transport"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 	"github.com/broadcastd/broadcastd/test/harness"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 )
 
 // A target is a daemon that hostile peers connect to.
@@ -97,17 +98,20 @@ func usage(t *testing.T, d *harness.Daemon) (goroutines, heap float64) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	all, err := parser.TextToMetricFamilies(res.Body)
+	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	value := func(name string) float64 {
-		if f := all[name]; f != nil && len(f.Metric) == 1 {
-			return f.Metric[0].GetGauge().GetValue()
+		m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(body)
+		if m == nil {
+			t.Fatalf("/metrics has no %s", name)
 		}
-		t.Fatalf("/metrics has no %s", name)
-		return 0
+		v, err := strconv.ParseFloat(string(m[1]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
 	return value("go_goroutines"), value("go_memstats_heap_inuse_bytes")
 }
