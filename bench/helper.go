@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -22,6 +24,9 @@ type helper struct {
 	exited  chan struct{} // closed once err is set
 	err     error
 }
+
+// errSilent stands for the exit of a child that found nothing wrong.
+var errSilent = errors.New("exit status 0")
 
 // goodbye is how long a child may take to end once its input has.
 const goodbye = 3 * time.Second
@@ -84,7 +89,8 @@ func (h *helper) await(ctx context.Context, event string, limit time.Duration) (
 	case r, ok := <-h.reports:
 		switch {
 		case !ok:
-			return r, fmt.Errorf("bench: the %s process ended early%s", h.name, h.stderr.text())
+			h.stop() // then all that it wrote has been read
+			return r, fmt.Errorf("bench: the %s process ended early (%w)%s", h.name, cmp.Or(h.err, errSilent), h.stderr.text())
 		case r.Event == eventError:
 			return r, fmt.Errorf("bench: %s process: %s", h.name, r.Error)
 		case r.Event != event:
