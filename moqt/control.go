@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
@@ -105,10 +106,53 @@ func (c *core) receiveGoaway(st *stream, body []byte) error {
 	if control {
 		c.goawayReceived = true
 		c.do(actDrain{m})
+		return nil
 	}
-	// Whoever made a request on whose stream this came sees it end, and asks
-	// again then (section 10.4).
+	if st.sid < 0 { // a request of the peer is the peer's to ask again
+		c.moveRequest(st, m)
+	}
 	return nil
+}
+
+// moveRequest ends a request of ours that the peer wants to be asked elsewhere,
+// so that whoever made it asks again (section 10.4): at once where no media flows,
+// else when the peer's patience ends. An announcement that was accepted stays;
+// tracks are subscribed to without it.
+func (c *core) moveRequest(st *stream, m wire.Goaway) {
+	const reason = "the peer has sent GOAWAY for the request"
+	switch r := st.role.(type) {
+	case *feed:
+		if r.live && r.done != nil {
+			return // it ends already
+		}
+		if r.live {
+			c.arm(&st.timer, m.Timeout, func() error {
+				c.over(st, &track.EndError{Code: wire.PublishDoneGoingAway, Reason: reason})
+				c.abandon(st, wire.ResetCancelled)
+				return nil
+			})
+			return
+		}
+	case *serving:
+		if r.stopped {
+			return
+		}
+		if r.live {
+			c.arm(&st.timer, m.Timeout, func() error {
+				r.stop(c, st, wire.PublishDoneGoingAway, reason)
+				return nil
+			})
+			return
+		}
+	case *announced:
+		if r.reply == nil {
+			return
+		}
+	case closedRole:
+		return
+	}
+	c.over(st, &RequestError{Code: wire.RequestGoingAway, Reason: reason})
+	c.abandon(st, wire.ResetCancelled)
 }
 
 // datagram takes a datagram. Nothing that we ask for comes in datagrams yet,

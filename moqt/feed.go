@@ -270,6 +270,9 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 		return
 	}
 	end, ok := errors.AsType[*track.EndError](cause)
+	if stream && se.Remote && se.Code == wire.ResetGoingAway {
+		end, ok = &track.EndError{Code: wire.PublishDoneGoingAway, Reason: cause.Error()}, true
+	}
 	if !ok {
 		end = &track.EndError{Code: wire.PublishDoneInternalError, Reason: cause.Error()}
 		if local {
