@@ -102,8 +102,6 @@ func (p *moqPublisher) group(i int, group uint64) (groupWriter, error) {
 	return &moqGroup{SubgroupWriter: w}, nil
 }
 
-func (p *moqPublisher) packetsSent() uint64 { return p.Conn().Stats().PacketsSent }
-
 // A moqGroup numbers a group's objects.
 type moqGroup struct {
 	*track.SubgroupWriter

@@ -22,7 +22,6 @@ const (
 // a groupWriter to another.
 type publisherConn interface {
 	group(track int, group uint64) (groupWriter, error)
-	packetsSent() uint64
 	close()
 }
 
@@ -95,5 +94,4 @@ type ceilingPublisher struct{ conn *ceiling.Publisher }
 func (p ceilingPublisher) group(track int, group uint64) (groupWriter, error) {
 	return p.conn.Group(uint8(track), group)
 }
-func (p ceilingPublisher) packetsSent() uint64 { return p.conn.PacketsSent() }
-func (p ceilingPublisher) close()              { _ = p.conn.Close() }
+func (p ceilingPublisher) close() { _ = p.conn.Close() }

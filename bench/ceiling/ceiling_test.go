@@ -145,7 +145,7 @@ func send(t *testing.T, p *Publisher, track uint8, g uint64, objects int) {
 // TestSlowViewer lets one viewer read nothing: what waits for it is bounded, and
 // the other gets everything.
 func TestSlowViewer(t *testing.T) {
-	const groups, size = 300, 32 << 10 // 10 MB, and more pieces than a lane takes
+	const groups, size = 150, 32 << 10 // 10 MB, and more pieces than a lane takes
 	_, addr := serve(t)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, errors.New("too slow"))
 	defer cancel()

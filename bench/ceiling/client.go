@@ -35,9 +35,6 @@ func DialPublisher(ctx context.Context, addr string) (*Publisher, error) {
 // Close ends the connection; what is not sent yet is lost.
 func (p *Publisher) Close() error { return p.qc.CloseWithError(0, "") }
 
-// PacketsSent returns how many packets have left.
-func (p *Publisher) PacketsSent() uint64 { return p.qc.ConnectionStats().PacketsSent }
-
 // Group begins a group of a track. One goroutine writes it.
 func (p *Publisher) Group(track uint8, group uint64) (*GroupWriter, error) {
 	out, err := p.qc.OpenUniStream()
