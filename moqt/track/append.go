@@ -38,7 +38,15 @@ func (w *SubgroupWriter) header(b []byte) (took int, err error) {
 	if err := w.checkProperties(h, id); err != nil {
 		return 0, w.fail(err)
 	}
-	if err := w.begin(src[:n], h, id); err != nil {
+	raw := src[:n]
+	if w.full() {
+		if err := w.roll(); err != nil {
+			return 0, w.fail(err)
+		}
+		h.IDDelta = id // the first on a stream says its ID
+		raw = h.Append(nil, w.sub.header.Properties)
+	}
+	if err := w.begin(raw, h, id); err != nil {
 		return 0, err
 	}
 	w.ids = ids
@@ -222,9 +230,13 @@ func (w *SubgroupWriter) grow(n int64, slab []byte, chunk *logChunk) error {
 		return w.fail(ErrTooOld)
 	}
 	if g.bytes+n > t.cfg.MaxGroupBytes {
+		w.letGo()
+	}
+	if g.bytes+n > t.cfg.MaxGroupBytes {
 		return w.fail(fmt.Errorf("%w: group %d of %d bytes", ErrLimit, g.id, g.bytes+n))
 	}
 	t.charge(g, n)
+	w.bytes += n
 	t.trim()
 	if g.evicted { // it was the oldest
 		return w.fail(ErrTooOld)

@@ -72,6 +72,8 @@ func (r *GroupReader) poll() (o Object, ok bool, err error) {
 		r.adopt(state.shown)
 		best, blocked, open, cut := r.pick()
 		switch {
+		case best == nil && cut != nil && len(r.t.groupState(r.g).shown) > r.seen:
+			continue // another one goes on where that was cut, just now
 		case best == nil:
 			return Object{}, false, r.verdict(state, open, cut)
 		case blocked:

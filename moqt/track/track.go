@@ -26,6 +26,12 @@ type Config struct {
 	MaxObject int64
 	// MaxObjectsPerGroup counts objects and subgroups. Zero means 65536.
 	MaxObjectsPerGroup int
+	// Roll lets a subgroup that is filled from a stream go on beyond three
+	// quarters of MaxGroupBytes or MaxObjectsPerGroup: at an object's start it is
+	// cut, and another Subgroup of the same ID goes on, as one does after a loss.
+	// The cut one is let go when there is no room for both. So a publisher may
+	// stay in one group for ever, and readers that keep up miss nothing.
+	Roll bool
 	// MaxOpenSubgroups is how many subgroups may be open at a time. Zero means
 	// 64.
 	MaxOpenSubgroups int

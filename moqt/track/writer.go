@@ -30,6 +30,11 @@ type SubgroupWriter struct {
 	lastID  uint64
 	objects int
 
+	rolled *Subgroup // the one that went before sub, by roll
+	bytes  int64     // that sub charges
+	before int64     // that rolled charges
+	count0 int       // objects before sub's first
+
 	tail      []byte    // the newest slab
 	tailStart int64     // its offset in the log
 	used      int       // bytes of tail that are written

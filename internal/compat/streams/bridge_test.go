@@ -46,9 +46,14 @@ type world struct {
 
 // run runs f in a bubble, and checks that everything ends.
 func run(t *testing.T, f func(t *testing.T, w *world)) {
+	runWith(t, relay.Config{}, f)
+}
+
+func runWith(t *testing.T, cfg relay.Config, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		r, err := relay.New(relay.Config{InputTrack: viewer.SingleTrack})
+		cfg.InputTrack = viewer.SingleTrack
+		r, err := relay.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -480,6 +485,34 @@ func TestPublisherWithCatalogIsLeftAlone(t *testing.T) {
 			}
 			wantAll(t, who, &x.media, want, false)
 		}
+	})
+}
+
+// A client may open one group, with its first object, and stay in it for ever.
+func TestEndlessGroup(t *testing.T) {
+	limits := track.Config{MaxObjectsPerGroup: 32, Roll: true}
+	runWith(t, relay.Config{Session: moqt.Config{TrackConfig: limits}}, func(t *testing.T, w *world) {
+		pieces, want := fixture(t, "everyframe.mp4")
+		if len(pieces) < 3*limits.MaxObjectsPerGroup {
+			t.Fatalf("%d boxes are too few", len(pieces))
+		}
+		client, _ := w.dial()
+		s := newSDK(t)
+		if _, err := client.Announce(w.ctx, ns, s); err != nil {
+			t.Fatal(err)
+		}
+		recorder := w.record()
+		time.Sleep(50 * time.Millisecond)
+		for _, b := range pieces {
+			s.object(b)
+			time.Sleep(10 * time.Millisecond)
+		}
+		s.close()
+		s.tr.End(track.DoneTrackEnded, "over")
+		if err := <-recorder.done; err != nil {
+			t.Error(err)
+		}
+		wantAll(t, "recorder", &recorder.media, want, false)
 	})
 }
 
