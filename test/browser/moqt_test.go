@@ -69,7 +69,7 @@ func testMoqtWatch(t *testing.T, d *harness.Daemon, b *harness.Browser, site *ur
 // recorded of it is the file's bytes to the last frame, and our page plays it.
 func testMoqtPublish(t *testing.T, d *harness.Daemon, b *harness.Browser, site *url.URL) {
 	const name = "stream/local/page"
-	files := movie(t, 9*time.Second)
+	files := movie(t, 7*time.Second)
 	served := serve(t, http.FileServer(http.Dir(files)))
 	publisher := b.Open(t, moqtPage(t, d, site, "moqt-publish.html", "name", name,
 		"video", served.JoinPath("video.mp4").String(), "audio", served.JoinPath("audio.mp4").String()), harness.View{})

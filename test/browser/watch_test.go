@@ -16,6 +16,7 @@ type watchSample struct {
 	Decoded    int     `json:"decoded"`    // frames out of the decoder
 	AudioBytes int     `json:"audioBytes"` // payload received
 	MediaMS    float64 `json:"mediaMs"`    // media time of the picture
+	DelayMS    float64 `json:"delayMs"`    // the clock less that
 	Width      int     `json:"width"`
 	Height     int     `json:"height"`
 	Picture    uint32  `json:"picture"` // a sum over the picture
@@ -61,7 +62,7 @@ func watch(t *testing.T, p *harness.Page, seconds int, screenshot string) watchS
 
 // testMoqWatch plays what ffmpeg pushes in the stock player, over draft-18.
 func testMoqWatch(t *testing.T, d *harness.Daemon, b *harness.Browser, site *url.URL) {
-	p := b.Open(t, page(site, "watch.html", "url", "http://"+d.MoQ+"/", "name", "stream/local/cam", "format", "msf"), harness.View{})
+	p := b.Open(t, page(site, "watch.html", "url", "http://"+d.MoQ+"/", "name", "stream/local/cam", "format", "msf"), harness.View{Width: 640, Height: 416})
 	s := watch(t, p, 10, "moq-watch.png")
 	if s.Version != "moq-transport-18" {
 		t.Errorf("version = %q, want moq-transport-18", s.Version)
@@ -71,6 +72,9 @@ func testMoqWatch(t *testing.T, d *harness.Daemon, b *harness.Browser, site *url
 	}
 	if s.AudioBytes == 0 {
 		t.Error("no audio was received")
+	}
+	if s.DelayMS < 0 || s.DelayMS > 5000 {
+		t.Errorf("delay = %.0f ms, want up to 5 s behind the encoder", s.DelayMS)
 	}
 }
 

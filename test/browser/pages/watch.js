@@ -34,10 +34,15 @@ window.sample = () => ({
   decoded: player.video.out.stats.peek()?.frameCount ?? 0,
   audioBytes: player.audio.out.stats.peek()?.bytesReceived ?? 0,
   mediaMs: player.video.out.timestamp.peek() ?? 0,
+  // Media time of our broadcasts is UTC, so this is from the encoder to the canvas.
+  delayMs: Math.round(Date.now() - (player.video.out.timestamp.peek() ?? 0)),
   width: canvas.width,
   height: canvas.height,
   picture: pictureSum(),
 });
 setInterval(() => {
-  document.getElementById("state").textContent = JSON.stringify(window.sample());
+  const s = window.sample();
+  document.getElementById("state").textContent =
+    `stock @moq/watch · ${s.version} · ${query.get("name")} · ${s.drawn} frames drawn` +
+    (query.get("format") === "msf" ? ` · ${(s.delayMs / 1000).toFixed(2)} s behind the encoder` : "");
 }, 200);
