@@ -183,8 +183,10 @@ func (it *boxIter) next() (b box, ok bool, err error) {
 		if name == "" {
 			name = "header"
 		}
-		return box{}, false, &BoxError{Box: name, Offset: it.off, Err: io.ErrUnexpectedEOF,
-			Reason: fmt.Sprintf("%d bytes are left, a box header needs %d", len(it.b), need)}
+		return box{}, false, &BoxError{
+			Box: name, Offset: it.off, Err: io.ErrUnexpectedEOF,
+			Reason: fmt.Sprintf("%d bytes are left, a box header needs %d", len(it.b), need),
+		}
 	}
 	if h.size > int64(len(it.b)) {
 		e := &BoxError{Box: joinPath(it.parent, h.typ), Offset: it.off}

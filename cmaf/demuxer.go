@@ -147,11 +147,15 @@ func (d *Demuxer) dropPartial() {
 func (d *Demuxer) truncated() error {
 	switch {
 	case d.mode == readHeader && len(d.buf) > 0:
-		return &BoxError{Box: "header", Offset: d.at, Err: io.ErrUnexpectedEOF,
-			Reason: fmt.Sprintf("the input ends after %d bytes of a box header", len(d.buf))}
+		return &BoxError{
+			Box: "header", Offset: d.at, Err: io.ErrUnexpectedEOF,
+			Reason: fmt.Sprintf("the input ends after %d bytes of a box header", len(d.buf)),
+		}
 	case d.mode != readHeader:
-		return &BoxError{Box: d.box.typ.String(), Offset: d.at, Err: io.ErrUnexpectedEOF,
-			Reason: fmt.Sprintf("the input ends %d bytes short of the box's %d", d.left, d.box.size)}
+		return &BoxError{
+			Box: d.box.typ.String(), Offset: d.at, Err: io.ErrUnexpectedEOF,
+			Reason: fmt.Sprintf("the input ends %d bytes short of the box's %d", d.left, d.box.size),
+		}
 	}
 	return d.leftOver()
 }

@@ -19,36 +19,86 @@ func TestEgressJoin(t *testing.T) {
 		later []string // when groups 5, 6 and 7 are complete
 		done  []string
 	}{
-		{"the current group from its start", track.Location{Group: 5}, openEnd,
+		{
+			"the current group from its start",
+			track.Location{Group: 5},
+			openEnd,
 			[]string{"5/0 0..9 first "},
-			[]string{"5/0 0..14 first FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"}, nil},
-		{"strictly the next object", track.Location{Group: 5, Object: 10}, openEnd,
+			[]string{"5/0 0..14 first FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"},
 			nil,
-			[]string{"5/0 10..14 FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"}, nil},
-		{"an object that is there", track.Location{Group: 5, Object: 4}, openEnd,
+		},
+		{
+			"strictly the next object",
+			track.Location{Group: 5, Object: 10},
+			openEnd,
+			nil,
+			[]string{"5/0 10..14 FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"},
+			nil,
+		},
+		{
+			"an object that is there",
+			track.Location{Group: 5, Object: 4},
+			openEnd,
 			[]string{"5/0 4..9 "},
-			[]string{"5/0 4..14 FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"}, nil},
-		{"an object that never comes", track.Location{Group: 5, Object: 100}, openEnd,
+			[]string{"5/0 4..14 FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"},
 			nil,
-			[]string{"6/0 0..4 first FIN", "7/0 0..4 first FIN"}, nil},
-		{"the next group", track.Location{Group: 6}, openEnd,
+		},
+		{
+			"an object that never comes",
+			track.Location{Group: 5, Object: 100},
+			openEnd,
 			nil,
-			[]string{"6/0 0..4 first FIN", "7/0 0..4 first FIN"}, nil},
-		{"the past", track.Location{Group: 3, Object: 2}, openEnd,
+			[]string{"6/0 0..4 first FIN", "7/0 0..4 first FIN"},
+			nil,
+		},
+		{
+			"the next group",
+			track.Location{Group: 6},
+			openEnd,
+			nil,
+			[]string{"6/0 0..4 first FIN", "7/0 0..4 first FIN"},
+			nil,
+		},
+		{
+			"the past",
+			track.Location{Group: 3, Object: 2},
+			openEnd,
 			[]string{"3/0 2..4 FIN", "4/0 0..4 first FIN", "5/0 0..9 first "},
-			[]string{"3/0 2..4 FIN", "4/0 0..4 first FIN", "5/0 0..14 first FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"}, nil},
-		{"a range up to the group that is open", track.Location{Group: 4}, 5,
-			[]string{"4/0 0..4 first FIN", "5/0 0..9 first "},
-			[]string{"4/0 0..4 first FIN", "5/0 0..14 first FIN"}, []string{"video SUBSCRIPTION_ENDED 2"}},
-		{"the rest of one group", track.Location{Group: 5, Object: 3}, 5,
-			[]string{"5/0 3..9 "},
-			[]string{"5/0 3..14 FIN"}, []string{"video SUBSCRIPTION_ENDED 1"}},
-		{"a range in the past", track.Location{Group: 3}, 4,
-			[]string{"3/0 0..4 first FIN", "4/0 0..4 first FIN"},
-			[]string{"3/0 0..4 first FIN", "4/0 0..4 first FIN"}, []string{"video SUBSCRIPTION_ENDED 2"}},
-		{"the future", track.Location{Group: 7}, openEnd,
+			[]string{"3/0 2..4 FIN", "4/0 0..4 first FIN", "5/0 0..14 first FIN", "6/0 0..4 first FIN", "7/0 0..4 first FIN"},
 			nil,
-			[]string{"7/0 0..4 first FIN"}, nil},
+		},
+		{
+			"a range up to the group that is open",
+			track.Location{Group: 4},
+			5,
+			[]string{"4/0 0..4 first FIN", "5/0 0..9 first "},
+			[]string{"4/0 0..4 first FIN", "5/0 0..14 first FIN"},
+			[]string{"video SUBSCRIPTION_ENDED 2"},
+		},
+		{
+			"the rest of one group",
+			track.Location{Group: 5, Object: 3},
+			5,
+			[]string{"5/0 3..9 "},
+			[]string{"5/0 3..14 FIN"},
+			[]string{"video SUBSCRIPTION_ENDED 1"},
+		},
+		{
+			"a range in the past",
+			track.Location{Group: 3},
+			4,
+			[]string{"3/0 0..4 first FIN", "4/0 0..4 first FIN"},
+			[]string{"3/0 0..4 first FIN", "4/0 0..4 first FIN"},
+			[]string{"video SUBSCRIPTION_ENDED 2"},
+		},
+		{
+			"the future",
+			track.Location{Group: 7},
+			openEnd,
+			nil,
+			[]string{"7/0 0..4 first FIN"},
+			nil,
+		},
 	} {
 		for _, size := range []int{0, 10, 5000} {
 			t.Run(fmt.Sprintf("%s/bytes=%d", tt.name, size), func(t *testing.T) {
@@ -95,15 +145,21 @@ func TestEgressHeader(t *testing.T) {
 		in   wire.SubgroupHeader
 		want wire.SubgroupHeader
 	}{
-		{"as received",
+		{
+			"as received",
 			wire.SubgroupHeader{Alias: 9, Group: 3, Subgroup: 4, Priority: 7, Properties: true, EndOfGroup: true, FirstObject: true},
-			wire.SubgroupHeader{Alias: 1, Group: 3, Subgroup: 4, Priority: 7, Properties: true, EndOfGroup: true, FirstObject: true}},
-		{"default priority, stream cut upstream",
+			wire.SubgroupHeader{Alias: 1, Group: 3, Subgroup: 4, Priority: 7, Properties: true, EndOfGroup: true, FirstObject: true},
+		},
+		{
+			"default priority, stream cut upstream",
 			wire.SubgroupHeader{Alias: 9, Group: 3, DefaultPriority: true},
-			wire.SubgroupHeader{Alias: 1, Group: 3, DefaultPriority: true}},
-		{"ID of the first object",
+			wire.SubgroupHeader{Alias: 1, Group: 3, DefaultPriority: true},
+		},
+		{
+			"ID of the first object",
 			wire.SubgroupHeader{Alias: 9, Group: 3, FirstIDMode: true, DefaultPriority: true, FirstObject: true},
-			wire.SubgroupHeader{Alias: 1, Group: 3, Subgroup: 12, DefaultPriority: true, FirstObject: true}},
+			wire.SubgroupHeader{Alias: 1, Group: 3, Subgroup: 12, DefaultPriority: true, FirstObject: true},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, EgressConfig{})

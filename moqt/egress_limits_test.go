@@ -368,14 +368,26 @@ func TestEgressUpdate(t *testing.T) {
 		want []string
 		done []string
 	}{
-		{"the end group comes closer", func(s *egressSub) { s.endGroup = 0 },
-			[]string{"0/0 0..2 first ", "1/0 0..2 first CANCELLED"}, nil},
-		{"the end group has passed", func(s *egressSub) { s.endGroup, s.start = 0, track.Location{Group: 1} },
-			[]string{"0/0 0..2 first CANCELLED", "1/0 0..2 first CANCELLED"}, []string{"video SUBSCRIPTION_ENDED 2"}},
-		{"the start moves on", func(s *egressSub) { s.start = track.Location{Group: 1} },
-			[]string{"0/0 0..2 first CANCELLED", "1/0 0..2 first "}, nil},
-		{"nothing changes", func(*egressSub) {},
-			[]string{"0/0 0..2 first ", "1/0 0..2 first "}, nil},
+		{
+			"the end group comes closer", func(s *egressSub) { s.endGroup = 0 },
+			[]string{"0/0 0..2 first ", "1/0 0..2 first CANCELLED"},
+			nil,
+		},
+		{
+			"the end group has passed", func(s *egressSub) { s.endGroup, s.start = 0, track.Location{Group: 1} },
+			[]string{"0/0 0..2 first CANCELLED", "1/0 0..2 first CANCELLED"},
+			[]string{"video SUBSCRIPTION_ENDED 2"},
+		},
+		{
+			"the start moves on", func(s *egressSub) { s.start = track.Location{Group: 1} },
+			[]string{"0/0 0..2 first CANCELLED", "1/0 0..2 first "},
+			nil,
+		},
+		{
+			"nothing changes", func(*egressSub) {},
+			[]string{"0/0 0..2 first ", "1/0 0..2 first "},
+			nil,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, EgressConfig{})

@@ -147,7 +147,9 @@ func TestGrouper(t *testing.T) {
 		{
 			name: "video that stops is waited for, not for ever, and may return",
 			feeds: []feed{
-				video(0, true), audio(0), audio(1_000), {do: "wait", dur: 2_000}, audio(1_500), audio(2_000),
+				video(0, true), audio(0), audio(1_000),
+				{do: "wait", dur: 2_000},
+				audio(1_500), audio(2_000),
 				video(500, false), video(2_200, true), video(3_200, true),
 			},
 			want: []string{"v0@0", "a0@0", "a1000@1", "a1500@1", "a2000@2", "v500@0", "v2200@2", "v3200@3"},

@@ -122,8 +122,11 @@ func (c Config) checked() (Config, error) {
 		d     time.Duration
 		least time.Duration
 	}{
-		{"Wait", c.Wait, 0}, {"Duration", c.Duration, 0}, {"GapWait", c.GapWait, 0},
-		{"Interleave", c.Interleave, 0}, {"Target", c.Target, 50 * time.Millisecond},
+		{"Wait", c.Wait, 0},
+		{"Duration", c.Duration, 0},
+		{"GapWait", c.GapWait, 0},
+		{"Interleave", c.Interleave, 0},
+		{"Target", c.Target, 50 * time.Millisecond},
 	} {
 		if f.d < f.least {
 			faults = append(faults, fmt.Errorf("viewer: %s is %v, want %v or more", f.name, f.d, f.least))

@@ -87,8 +87,10 @@ func (c Catalog) check() error {
 		if t.Name == "" || t.Packaging == "" {
 			return fmt.Errorf("catalog: tracks[%d] lacks a name or a packaging", i)
 		}
-		for _, s := range append([]string{t.Name, t.Namespace, t.Packaging, t.Role, t.Lang, t.Label, t.EventType,
-			t.Codec, t.MIMEType, t.ChannelConfig, t.InitRef}, t.Depends...) {
+		for _, s := range append([]string{
+			t.Name, t.Namespace, t.Packaging, t.Role, t.Lang, t.Label, t.EventType,
+			t.Codec, t.MIMEType, t.ChannelConfig, t.InitRef,
+		}, t.Depends...) {
 			if len(s) > maxString {
 				return fmt.Errorf("catalog: tracks[%d] has a string of %d bytes, at most %d are read", i, len(s), maxString)
 			}

@@ -82,8 +82,10 @@ func TestFaults(t *testing.T) {
 		{name: "a broken line", body: head + "#EXTINF:x,\nindex0.ts\n", want: "x.m3u8: playlist: line 3: ", quick: true},
 		{name: "too large", body: strings.Repeat("#", 9<<20), want: "x.m3u8: 200 OK: is too large: it has 9437184 bytes, at most 8388608 are taken", quick: true},
 		{name: "no segment there", body: head + "#EXTINF:1,\nnone.ts?key=secret\n" + endlist, want: "http://origin.example/none.ts: 404 Not Found"},
-		{name: "encrypted", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:1,\nindex0.ts\n" + endlist,
-			want: "index0.ts: hls: not supported: it is encrypted with AES-128", is: ErrUnsupported, quick: true},
+		{
+			name: "encrypted", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:1,\nindex0.ts\n" + endlist,
+			want: "index0.ts: hls: not supported: it is encrypted with AES-128", is: ErrUnsupported, quick: true,
+		},
 		{name: "packed audio", body: head + "#EXTINF:1,\na.aac\n" + endlist, hook: body("/a.aac", "\xff\xf1abc"), want: "packed audio", is: ErrUnsupported, quick: true},
 		{name: "subtitles", body: head + "#EXTINF:1,\na.vtt\n" + endlist, hook: body("/a.vtt", "WEBVTT\n"), want: "WebVTT", is: ErrUnsupported, quick: true},
 		{name: "not media", body: head + "#EXTINF:1,\na.ts\n" + endlist, hook: body("/a.ts", "<html>"), want: `a.ts: is neither MPEG-TS nor fMP4; it begins with "<html>"`, quick: true},

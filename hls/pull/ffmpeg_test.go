@@ -49,7 +49,7 @@ func hashes(out string) (h []string) {
 }
 
 // source makes a clip with B-frames, and its sound, in the folder dir.
-func source(t testing.TB, dir string, seconds string) string {
+func source(t testing.TB, dir, seconds string) string {
 	t.Helper()
 	path := filepath.Join(dir, "source.mp4")
 	ffmpeg(t, dir, "-f", "lavfi", "-i", "testsrc2=size=160x96:rate=25", "-f", "lavfi", "-i", "sine=frequency=440:beep_factor=2:sample_rate=48000",

@@ -84,8 +84,10 @@ func newSigningKey(alg Algorithm, now time.Time) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Key{ID: "k_" + randomText(10), Kind: SigningKey, Created: now.UTC().Truncate(time.Second), Algorithm: alg,
-		public: private.Public(), private: private}
+	k := &Key{
+		ID: "k_" + randomText(10), Kind: SigningKey, Created: now.UTC().Truncate(time.Second), Algorithm: alg,
+		public: private.Public(), private: private,
+	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		return nil, err

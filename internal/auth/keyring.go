@@ -263,8 +263,10 @@ const streamKeyPrefix = "sk_live_"
 // The cleartext is not kept.
 func (k *Keyring) CreateStream(namespace string) (cleartext string, key Key, err error) {
 	secret := randomText(25)
-	stream := &Key{ID: randomText(10), Kind: StreamKey, Created: k.cfg.Now().UTC().Truncate(time.Second),
-		Stream: namespace, Hash: k.hash(secret)}
+	stream := &Key{
+		ID: randomText(10), Kind: StreamKey, Created: k.cfg.Now().UTC().Truncate(time.Second),
+		Stream: namespace, Hash: k.hash(secret),
+	}
 	if err := k.add(stream); err != nil {
 		return "", Key{}, err
 	}

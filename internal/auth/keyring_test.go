@@ -103,7 +103,8 @@ func TestTokenRefusals(t *testing.T) {
 	now := time.Now()
 	claims := func(change func(*Claims)) Claims {
 		c := Claims{NS: []string{"stream/local/cam"}, RegisteredClaims: jwt.RegisteredClaims{
-			Subject: "local", ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour))}}
+			Subject: "local", ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour)),
+		}}
 		change(&c)
 		return c
 	}

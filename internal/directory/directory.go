@@ -20,9 +20,12 @@ import (
 // maxBroadcasts bounds the list; further broadcasts are carried but not listed.
 const maxBroadcasts = 1024
 
-// retry is the wait before a catalog is asked for again that was refused or has
-// ended while its namespace is still there.
-const retry = time.Second
+// The waits before a catalog is asked for again that was refused or has ended
+// while its namespace is still there.
+const (
+	retry     = time.Second
+	retryMost = 30 * time.Second
+)
 
 // A Relay is where broadcasts are published. *relay.Relay and *moqt.Session are.
 type Relay interface {
@@ -113,32 +116,38 @@ func (d *Directory) set(ns track.Namespace, e *Entry) {
 
 // follow reads the catalogs of one broadcast until ctx ends.
 func (d *Directory) follow(ctx context.Context, ns track.Namespace) {
+	wait := retry
 	for ctx.Err() == nil {
-		if err := d.read(ctx, ns); err != nil && ctx.Err() == nil {
+		some, err := d.read(ctx, ns)
+		if err != nil && ctx.Err() == nil {
 			d.log.Debug("catalog not read", "namespace", ns, "err", err)
+		}
+		if some {
+			wait = retry
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(retry):
+		case <-time.After(wait):
 		}
+		wait = min(2*wait, retryMost)
 	}
 }
 
-// read reads the catalog track until it ends.
-func (d *Directory) read(ctx context.Context, ns track.Namespace) error {
+// read reads the catalog track until it ends, and says whether a catalog came.
+func (d *Directory) read(ctx context.Context, ns track.Namespace) (some bool, err error) {
 	sub, err := d.relay.Subscribe(ctx, track.Name{Namespace: ns, Name: "catalog"}, track.SubscribeOptions{})
 	if err != nil {
-		return err
+		return some, err
 	}
 	defer sub.Close()
 	r := sub.Track().NewReader(track.CurrentGroup)
 	for {
 		g, err := r.NextGroup(ctx)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return some, nil
 		}
 		if err != nil {
-			return err
+			return some, err
 		}
 		o, err := g.Next(ctx)
 		if cut, ok := errors.AsType[*track.AbortError](err); ok {
@@ -146,13 +155,14 @@ func (d *Directory) read(ctx context.Context, ns track.Namespace) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return some, err
 		}
 		c, err := catalog.Parse(o.Payload)
 		if err != nil {
-			return err
+			return some, err
 		}
 		d.update(ns, &c)
+		some = true
 	}
 }
 

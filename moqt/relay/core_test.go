@@ -63,9 +63,11 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, c: newCore(cfg), now: time.Unix(1_800_000_000, 0),
+	return &rig{
+		t: t, c: newCore(cfg), now: time.Unix(1_800_000_000, 0),
 		peers: map[string]*peer{}, srcs: map[string]*source{}, subs: map[string]*fakeSubscriber{},
-		ups: map[string]*fakeUpstream{}, conns: map[string]actConnect{}}
+		ups: map[string]*fakeUpstream{}, conns: map[string]actConnect{},
+	}
 }
 
 func (r *rig) peer(name string) *peer {

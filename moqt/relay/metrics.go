@@ -20,19 +20,26 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	return &metrics{
 		sessions: f.NewGauge(prometheus.GaugeOpts{
-			Name: "broadcastd_relay_sessions", Help: "MoQT sessions that are open."}),
+			Name: "broadcastd_relay_sessions", Help: "MoQT sessions that are open.",
+		}),
 		namespaces: f.NewGauge(prometheus.GaugeOpts{
-			Name: "broadcastd_relay_namespaces", Help: "Namespaces that are published, those within their grace included."}),
+			Name: "broadcastd_relay_namespaces", Help: "Namespaces that are published, those within their grace included.",
+		}),
 		tracks: f.NewGauge(prometheus.GaugeOpts{
-			Name: "broadcastd_relay_upstream_tracks", Help: "Tracks carried from a publisher's session."}),
+			Name: "broadcastd_relay_upstream_tracks", Help: "Tracks carried from a publisher's session.",
+		}),
 		subscribers: f.NewGauge(prometheus.GaugeOpts{
-			Name: "broadcastd_relay_upstream_track_subscribers", Help: "Subscribers of those tracks."}),
+			Name: "broadcastd_relay_upstream_track_subscribers", Help: "Subscribers of those tracks.",
+		}),
 		held: f.NewGauge(prometheus.GaugeOpts{
-			Name: "broadcastd_relay_held_subscriptions", Help: "Subscriptions that wait for a publisher to appear."}),
+			Name: "broadcastd_relay_held_subscriptions", Help: "Subscriptions that wait for a publisher to appear.",
+		}),
 		tracksEnded: f.NewCounter(prometheus.CounterOpts{
-			Name: "broadcastd_relay_upstream_tracks_ended_total", Help: "Tracks from sessions that have ended."}),
+			Name: "broadcastd_relay_upstream_tracks_ended_total", Help: "Tracks from sessions that have ended.",
+		}),
 		connects: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "broadcastd_relay_upstream_subscribes_total", Help: "Subscriptions made at publishers' sessions, by result."},
+			Name: "broadcastd_relay_upstream_subscribes_total", Help: "Subscriptions made at publishers' sessions, by result.",
+		},
 			[]string{"result"}),
 	}
 }

@@ -84,7 +84,8 @@ func (f feed) group(t *testing.T, id uint64) {
 
 func (n *net) announce(a interface {
 	Announce(context.Context, track.Namespace, track.Source) (func(), error)
-}, f feed) func() {
+}, f feed,
+) func() {
 	n.t.Helper()
 	withdraw, err := a.Announce(n.ctx, ns, f)
 	if err != nil {

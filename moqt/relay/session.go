@@ -288,7 +288,7 @@ func (r *Relay) connect(a actConnect) {
 		up, err := a.src.peer.s.SubscribeInto(ctx, track.Name{Namespace: theirs, Name: a.name.Name}, a.into, track.SubscribeOptions{}, ended)
 		if err != nil {
 			r.metrics.connects.WithLabelValues("refused").Inc()
-			r.cfg.Log.Info("upstream subscription failed", "track", a.name, "session", a.src.peer.s.ID(), "err", err)
+			r.cfg.Log.Debug("upstream subscription failed", "track", a.name, "session", a.src.peer.s.ID(), "err", err)
 			r.post(func(now time.Time) []action { return r.core.connected(now, a.name, a.epoch, nil, err) })
 			return
 		}

@@ -382,7 +382,8 @@ func TestWriteObjectRefusals(t *testing.T) {
 	w := open(t, tr, 0)
 	write(t, w, Object{ID: 3, Payload: fill(5)})
 	for _, o := range []Object{
-		{ID: 3}, {ID: 0},
+		{ID: 3},
+		{ID: 0},
 		{ID: 4, Properties: someProps},
 		{ID: 4, Status: ObjectEndOfGroup, Payload: fill(1)},
 	} {

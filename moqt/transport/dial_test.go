@@ -19,14 +19,22 @@ func TestParseTarget(t *testing.T) {
 		want      target
 		fails     bool
 	}{
-		{"QUIC", "moqt://relay.example/live?token=x", target{scheme: "moqt", host: "relay.example", port: 443,
-			authority: "relay.example", path: "/live", query: "token=x"}, false},
-		{"alias and port", "moq://relay.example:4443", target{scheme: "moq", host: "relay.example", port: 4443,
-			authority: "relay.example:4443"}, false},
-		{"WebTransport", "https://[::1]:4443?a=b", target{webTransport: true, scheme: "https", host: "::1", port: 4443,
-			authority: "[::1]:4443", path: "/", query: "a=b"}, false},
-		{"escapes stay", "https://h/a%2Fb?c=%20", target{webTransport: true, scheme: "https", host: "h", port: 443,
-			authority: "h", path: "/a%2Fb", query: "c=%20"}, false},
+		{"QUIC", "moqt://relay.example/live?token=x", target{
+			scheme: "moqt", host: "relay.example", port: 443,
+			authority: "relay.example", path: "/live", query: "token=x",
+		}, false},
+		{"alias and port", "moq://relay.example:4443", target{
+			scheme: "moq", host: "relay.example", port: 4443,
+			authority: "relay.example:4443",
+		}, false},
+		{"WebTransport", "https://[::1]:4443?a=b", target{
+			webTransport: true, scheme: "https", host: "::1", port: 4443,
+			authority: "[::1]:4443", path: "/", query: "a=b",
+		}, false},
+		{"escapes stay", "https://h/a%2Fb?c=%20", target{
+			webTransport: true, scheme: "https", host: "h", port: 443,
+			authority: "h", path: "/a%2Fb", query: "c=%20",
+		}, false},
 		{"fragment is local", "moqt://h/p#type:value", target{scheme: "moqt", host: "h", port: 443, authority: "h", path: "/p"}, false},
 		{"scheme", "http://h/?token=secret", target{}, true},
 		{"host", "moqt:///?token=secret", target{}, true},

@@ -27,8 +27,14 @@ func TestRefuses(t *testing.T) {
 		status  int
 		message string // must be in the error
 	}{
-		{"no token in common, WebTransport", Config{}, "https://%s/x?token=secret", []string{"moqt-17", "moq-lite-04"}, 406,
-			`WT-Available-Protocols offers "moqt-17", "moq-lite-04", this server supports "moqt-18"`},
+		{
+			"no token in common, WebTransport",
+			Config{},
+			"https://%s/x?token=secret",
+			[]string{"moqt-17", "moq-lite-04"},
+			406,
+			`WT-Available-Protocols offers "moqt-17", "moq-lite-04", this server supports "moqt-18"`,
+		},
 		{"no token in common, QUIC", Config{}, "moqt://%s/x?token=secret", []string{"moqt-17"}, 0, `["moqt-17"]`},
 		{"origin", Config{CheckOrigin: func(*http.Request) bool { return false }}, "https://%s/?token=secret", nil, 403, "origin"},
 		{"full", Config{MaxConns: 1}, "moqt://%s", nil, 0, "CONNECTION_REFUSED"},
