@@ -36,14 +36,22 @@ check:
 	$(GOLANGCI) run
 	.ci/fuzz 20000x
 
-# Delay from an encoder's POST to a viewer's callback, start-up time, memory.
+# Delay from an encoder's POST to a viewer's callback, start-up time, memory;
+# then the relay's cost beside bare quic-go.
 bench:
 	go run ./bench/delay
+	go run ./cmd/broadcastd bench relay --against ceiling --pairs 3 -n 20
+
+# Foreign players, publishers and codecs against ours.
+interop:
+	.ci/deps
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -v -timeout 5m -run Oracle ./moqt/wire
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -v -timeout 5m ./test/browser
 
 # The pages in internal/web/dist, from their sources in web.
 web:
 	npm --prefix web ci --no-audit --no-fund
 	npm --prefix web run build
 
-interop matrix soak:
+matrix soak:
 	@echo "make $@: there is nothing behind it yet"
