@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -67,6 +68,41 @@ func TestHLSPull(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestConfiguredPull lets the daemon pull by itself what its settings list, and
+// refuses settings that cannot work.
+func TestConfiguredPull(t *testing.T) {
+	t.Parallel()
+	source := filepath.Join(t.TempDir(), "source.mp4")
+	args := append(harness.TestPicture{Duration: 30 * time.Second, Fast: true}.Args(), harness.FMP4()...)
+	if err := harness.FFmpeg(t, append(args, source)...).Wait(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	url := hlsLive(t, source, "fmp4")
+	harness.Eventually(t, 10*time.Second, "the playlist", exists(url))
+	settings := filepath.Join(t.TempDir(), "broadcastd.yaml")
+	if err := os.WriteFile(settings, []byte("pulls:\n  - name: news\n    url: "+url+"?secret=hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := harness.Start(t, harness.Options{Args: []string{"--config", settings}})
+	out := filepath.Join(t.TempDir(), "out.mp4")
+	rec := command(t, append([]string{"record", "--namespace", "stream/local/news", "--output", out, "--duration", "2s"}, relayURL(t, d, "moqt")...)...)
+	if err := rec.Wait(20 * time.Second); err != nil || !strings.Contains(rec.Log(), "no gap") {
+		t.Errorf("record: %v\n%s", err, rec.Log())
+	}
+	if strings.Contains(d.Log(), "hunter2") {
+		t.Error("the log holds the query of the URL")
+	}
+	for _, bad := range []string{"{name: a b, url: " + url + "}", "{name: a, url: ftp://x/y}"} {
+		if err := os.WriteFile(settings, []byte("pulls: ["+bad+"]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := command(t, "serve", "--config", settings, "--state-dir", t.TempDir())
+		if code := exitCode(p.Wait(10 * time.Second)); code != 2 || !strings.Contains(p.Log(), "pulls") {
+			t.Errorf("%s: exit code %d, %q, want 2 and the setting's name", bad, code, p.Log())
+		}
 	}
 }
 
