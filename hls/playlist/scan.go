@@ -151,8 +151,8 @@ func (s *scan) line(n int, line string) error {
 			return nil
 		}
 	case "EXT-X-PROGRAM-DATE-TIME":
-		if _, err := m3u8.FullTimeParse(value); err != nil {
-			return nil // as without a time zone: it says no instant
+		if !saysInstant(value) {
+			return nil
 		}
 	}
 	s.pass(n, line)
@@ -261,3 +261,10 @@ func resolve(base *url.URL, ref string) (*url.URL, string) {
 const maxSeconds = 1e6
 
 func validSeconds(v float64) bool { return v >= 0 && v <= maxSeconds && !math.IsNaN(v) }
+
+// saysInstant reports whether a date and time can be placed: without a time
+// zone it cannot.
+func saysInstant(value string) bool {
+	_, err := m3u8.FullTimeParse(value)
+	return err == nil
+}

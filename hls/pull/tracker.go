@@ -94,7 +94,7 @@ func ended(m *playlist.Media) bool { return m.Ended || m.Type == playlist.VOD }
 
 // begin returns the index of the segment to begin with.
 func begin(m *playlist.Media, distance time.Duration) int {
-	edge := 0 // the latest
+	var edge int // the latest
 	if ended(m) {
 		edge = max(0, len(m.Segments)-1)
 	} else {

@@ -68,7 +68,6 @@ type Demuxer struct {
 	pmt    sections
 	prog   program // number 0: none yet
 	listed []listing
-	told   bool // that nothing of the program can be carried
 	list   []*stream
 	gate   gate
 	jumps  jumps
