@@ -10,8 +10,8 @@ UNIT = $$(go list ./... | grep -v '/test/')
 .PHONY: run build test unit check interop matrix bench soak web
 
 # The daemon with the built-in clip: make run ARGS="--http.listen :8081"
-run:
-	go run ./cmd/broadcastd serve --demo $(ARGS)
+run: build
+	bin/broadcastd serve --demo $(ARGS)
 
 build:
 	go build -trimpath -o bin/broadcastd ./cmd/broadcastd
