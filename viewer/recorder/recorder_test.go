@@ -683,8 +683,20 @@ func (f *fakeFile) state() (written, synced, count int) {
 	return len(f.data), synced, len(f.syncs)
 }
 
-func (f *fakeFile) Truncate(n int64) error { f.data = f.data[:n]; return nil }
-func (f *fakeFile) Close() error           { f.closed = true; return nil }
+// Truncate and Close may come while Sync runs, as with a file of the system.
+func (f *fakeFile) Truncate(n int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data = f.data[:n]
+	return nil
+}
+
+func (f *fakeFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	return nil
+}
 
 func TestDiskFull(t *testing.T) {
 	v := testHeader(t, cmaf.KindVideo)
