@@ -63,12 +63,15 @@ func TestKeys(t *testing.T) {
 	}
 
 	head, sig, _ := strings.Cut(good, ".ey")
+	elsewhere := keyed{t, &harness.Daemon{MoQ: d.MoQ, StateDir: t.TempDir()}}
+	stranger := elsewhere.signed("moqt", elsewhere.cli("key", "create"), time.Hour)
 	foreign := k.cli("url", "sign", "--namespace", "stream/local/cam", "--relay", "moqt://"+d.MoQ, "--key", key)
 	for _, tt := range []struct{ name, url string }{
 		{"no token", "moqt://" + d.MoQ + "/playback/demo"},
 		{"of another input", strings.Replace(foreign, "/playback/cam", "/playback/demo", 1)},
 		{"for another path", strings.Replace(good, "/playback/demo", "/playback/cam", 1)},
 		{"of a revoked key", unrevoked},
+		{"of a key that is not ours", stranger},
 		{"tampered", head + ".ez" + sig},
 		{"over WebTransport", strings.Replace(unrevoked, "moqt://", "https://", 1)},
 		{"expired", expired},
