@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/broadcastd/broadcastd/internal/auth"
@@ -36,5 +37,15 @@ func TestRequestError(t *testing.T) {
 				t.Errorf("requestError(%v) = %+v, want %+v", tt.err, got, tt.want)
 			}
 		})
+	}
+}
+
+// A page from elsewhere may open a session only where a credential decides
+// about it: with anything else in its query the loopback rule would.
+func TestShowsKey(t *testing.T) {
+	for query, want := range map[string]bool{"": false, "x=1": false, "token=a": false, "tok=": true, "tok=a": true, "sk=a": true} {
+		if got := showsKey(httptest.NewRequest("CONNECT", "/playback/cam?"+query, nil)); got != want {
+			t.Errorf("showsKey(%q) = %t, want %t", query, got, want)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/broadcastd/broadcastd/cmaf"
 	"github.com/broadcastd/broadcastd/ingest"
 )
 
@@ -430,6 +431,23 @@ func TestSegmentOvertakesItsHeader(t *testing.T) {
 	}
 	if code, text := b.do("PUT", "dog/chunk-1-1.m4s", bytes.NewReader(fragments[0])); code != 400 || !strings.Contains(text, "before any moov") {
 		t.Errorf("a segment whose header never comes = %d %s, want 400", code, text)
+	}
+}
+
+// A segment that finds the rendition of a header that is still on its way to
+// the demuxer does not go ahead of it.
+func TestSegmentLetsItsHeaderGoFirst(t *testing.T) {
+	in := &input{changed: make(chan struct{}), renditions: map[string]*rendition{}, names: map[string]int{}}
+	rd, err := in.rendition("video", true, false, cmaf.DemuxerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.rendition("video", false, true, cmaf.DemuxerConfig{}); !errors.Is(err, errConflict) {
+		t.Errorf("a segment before the header was taken: %v, want that it waits", err)
+	}
+	rd.begun = true
+	if got, err := in.rendition("video", false, true, cmaf.DemuxerConfig{}); got != rd || err != nil {
+		t.Errorf("a segment behind its header: %v, %v, want the rendition", got, err)
 	}
 }
 

@@ -196,6 +196,9 @@ func TestRelayPublisherReturns(t *testing.T) {
 		wantGroup(t, r, 1)
 		cut()
 		time.Sleep(4 * time.Second)
+		if published, err := n.r.Published(n.ctx); err != nil || len(published) != 1 {
+			t.Errorf("published within the grace: %v, %v, want the namespace: it was lost, not withdrawn", published, err)
+		}
 		again, _ := n.dial(moqttest.Config{})
 		n.announce(again, second)
 		synctest.Wait()
