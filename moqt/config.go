@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/broadcastd/broadcastd/moqt/egress"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -34,7 +35,7 @@ type Config struct {
 	JoinStrict bool
 	// TrackConfig bounds the tracks that the session receives.
 	TrackConfig track.Config
-	Egress      EgressConfig
+	Egress      egress.Config
 	// SetupTimeout is how long the peer may take for its SETUP. Zero means 5 s.
 	SetupTimeout time.Duration
 	// ResponseTimeout is how long the peer may take to answer a request. Zero

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/egress"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -24,8 +25,8 @@ type driver struct {
 	lastSID streamID
 	pipes   map[streamID]*pipe
 	unis    map[streamID]*uni
-	egress  *egress
-	serves  map[streamID]*egressHandle
+	egress  *egress.Scheduler
+	serves  map[streamID]*egress.Handle
 }
 
 // A uni is an inbound unidirectional stream.
@@ -60,7 +61,7 @@ func newDriver(s *Session) *driver {
 		events: make(chan event, 64),
 		pipes:  make(map[streamID]*pipe),
 		unis:   make(map[streamID]*uni),
-		serves: make(map[streamID]*egressHandle),
+		serves: make(map[streamID]*egress.Handle),
 	}
 }
 
@@ -73,14 +74,14 @@ func (s *Session) Run(ctx context.Context) error {
 	d := s.drv
 	rctx, cancel := context.WithCancelCause(context.Background())
 	d.ctx = rctx
-	d.egress = newEgress(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
+	d.egress = egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
 	err := d.openControl(ctx)
 	if err == nil {
 		d.spawn(d.acceptStreams)
 		d.spawn(d.acceptUniStreams)
 		d.spawn(d.readDatagrams)
 		d.spawn(func() {
-			if err := d.egress.run(rctx); rctx.Err() == nil {
+			if err := d.egress.Run(rctx); rctx.Err() == nil {
 				d.post(evLost{err})
 			}
 		})
@@ -247,18 +248,18 @@ func (d *driver) tell(a action) {
 	switch a := a.(type) {
 	case actServe:
 		sid := a.sid
-		a.d.onDone = func(code wire.PublishDoneCode, reason string, streams uint64) {
+		a.d.OnDone = func(code wire.PublishDoneCode, reason string, streams uint64) {
 			s.call(evServed{sid, code, reason, streams})
 		}
-		d.serves[sid] = d.egress.add(a.d)
+		d.serves[sid] = d.egress.Add(a.d)
 	case actServeUpdate:
 		if h := d.serves[a.sid]; h != nil {
-			h.update(a.d)
+			h.Update(a.d)
 		}
 	case actServeStop:
 		if h := d.serves[a.sid]; h != nil {
 			delete(d.serves, a.sid)
-			h.remove(a.code)
+			h.Remove(a.code)
 		}
 	case actAsk:
 		d.ask(a)

@@ -3,6 +3,7 @@ package moqt
 import (
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/egress"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -169,11 +170,11 @@ type (
 	// actServe starts sending a track; evServed comes when it is done.
 	actServe struct {
 		sid streamID
-		d   egressSub
+		d   egress.Sub
 	}
 	actServeUpdate struct {
 		sid streamID
-		d   egressSub
+		d   egress.Sub
 	}
 	// actServeStop cuts what is being sent; evServed still comes.
 	actServeStop struct {

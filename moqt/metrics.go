@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/broadcastd/broadcastd/moqt/egress"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
@@ -23,14 +24,14 @@ type metrics struct {
 	opened  prometheus.Counter
 	closed  *prometheus.CounterVec // code
 	counted *prometheus.CounterVec // kind, outcome
-	egress  *egressMetrics
+	egress  *egress.Metrics
 }
 
 // newMetrics registers with reg, or takes what an earlier session registered. A
 // nil reg registers nothing.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
-		egress: newEgressMetrics(reg),
+		egress: egress.NewMetrics(reg),
 		opened: registered(reg, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "broadcastd_moqt_sessions_opened_total",
 			Help: "MoQT sessions that were started.",

@@ -162,8 +162,8 @@ func (c *core) grantUpdate(st *stream) {
 // serve tells the largest object (section 10.9.1).
 func (c *core) updateOK(r role) wire.RequestOK {
 	var m wire.RequestOK
-	if s, ok := r.(*serving); ok && s.d.track != nil {
-		m.Params.LargestObject = c.told(largest(s.d.track))
+	if s, ok := r.(*serving); ok && s.d.Track != nil {
+		m.Params.LargestObject = c.told(largest(s.d.Track))
 	}
 	return m
 }

@@ -3,6 +3,7 @@ package moqt
 import (
 	"math"
 
+	"github.com/broadcastd/broadcastd/moqt/egress"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -14,7 +15,7 @@ type serving struct {
 	params wire.Params // of the peer, its updates merged in
 	reply  chan reply  // of our PUBLISH, until it is answered
 	own    bool        // our PUBLISH
-	d      egressSub
+	d      egress.Sub
 	joined *wire.Location // the largest object when we sent PUBLISH
 	live   bool           // the egress has it
 	// stopped is set once it ends from our side, with this code and reason.
@@ -74,8 +75,8 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 		c.refuse(st, wire.RequestInvalidRange, "the end group has been published already")
 		return
 	}
-	d.alias = c.takeAlias()
-	m := wire.SubscribeOK{TrackAlias: d.alias, Params: wire.Params{LargestObject: c.told(at)}, Properties: t.Properties()}
+	d.Alias = c.takeAlias()
+	m := wire.SubscribeOK{TrackAlias: d.Alias, Params: wire.Params{LargestObject: c.told(at)}, Properties: t.Properties()}
 	if !fits(m) { // they may come from another session, and are no fault of this one
 		c.refuse(st, wire.RequestInternalError, "the track's properties are too large")
 		return
@@ -89,9 +90,9 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 func (c *core) publish(ev evPublish) {
 	at := largest(ev.t)
 	s := &serving{name: ev.t.Name(), own: true, reply: ev.reply, joined: at}
-	s.d = egressSub{alias: c.nextAlias + 1, track: ev.t}
+	s.d = egress.Sub{Alias: c.nextAlias + 1, Track: ev.t}
 	m := wire.Publish{
-		RequestID: c.nextID, Track: s.name, TrackAlias: s.d.alias,
+		RequestID: c.nextID, Track: s.name, TrackAlias: s.d.Alias,
 		Params: wire.Params{LargestObject: at}, Properties: ev.t.Properties(),
 	}
 	err := c.refusal()
@@ -144,12 +145,12 @@ func (s *serving) published(c *core, st *stream, body []byte) error {
 	c.do(actCount{st.opener.String(), outcomeOK})
 	c.do(actReply{s.reply, reply{}})
 	s.reply = nil
-	d, ok := c.delivery(s.d.track, m.Params, s.joined)
+	d, ok := c.delivery(s.d.Track, m.Params, s.joined)
 	if !ok {
 		s.stop(c, st, wire.PublishDoneSubscriptionEnded, "the end group has been published already")
 		return nil
 	}
-	d.alias = s.d.alias
+	d.Alias = s.d.Alias
 	s.params, s.d, s.live = m.Params, d, true
 	c.do(actServe{st.sid, d})
 	return nil
@@ -164,20 +165,20 @@ func (s *serving) update(c *core, st *stream, body []byte) error {
 	resumed := m.Params.Forward != nil && *m.Params.Forward && s.params.Forward != nil && !*s.params.Forward
 	merge(&s.params, m.Params)
 	if !st.pending {
-		at := largest(s.d.track)
-		d, ok := c.delivery(s.d.track, s.params, at)
+		at := largest(s.d.Track)
+		d, ok := c.delivery(s.d.Track, s.params, at)
 		if !ok {
 			c.refuseUpdate(st, wire.RequestInvalidRange, "the end group has been published already")
 			return nil
 		}
-		d.alias = s.d.alias
+		d.Alias = s.d.Alias
 		if m.Params.Filter == nil {
 			// The filter stands where it stood, but what was published while
 			// it was paused is the past, which a FETCH is for.
-			if resumed && s.d.start.Less(d.start) {
-				s.d.start = d.start
+			if resumed && s.d.Start.Less(d.Start) {
+				s.d.Start = d.Start
 			}
-			d.start, d.endGroup = s.d.start, s.d.endGroup
+			d.Start, d.EndGroup = s.d.Start, s.d.EndGroup
 		}
 		s.d = d
 		c.do(actServeUpdate{st.sid, d})
@@ -247,19 +248,19 @@ func (s *serving) over(c *core, st *stream, cause error) {
 
 // delivery works out, but for the alias, what a subscriber with these parameters gets of t, whose
 // largest object is at. ok is false if its end group lies in the past.
-func (c *core) delivery(t *track.Track, p wire.Params, at *wire.Location) (d egressSub, ok bool) {
-	d = egressSub{
-		track: t, endGroup: math.MaxUint64,
-		priority: track.DefaultPriority, order: p.GroupOrder, forward: true,
+func (c *core) delivery(t *track.Track, p wire.Params, at *wire.Location) (d egress.Sub, ok bool) {
+	d = egress.Sub{
+		Track: t, EndGroup: math.MaxUint64,
+		Priority: track.DefaultPriority, Order: p.GroupOrder, Forward: true,
 	}
 	if p.SubscriberPriority != nil {
-		d.priority = *p.SubscriberPriority
+		d.Priority = *p.SubscriberPriority
 	}
 	if p.Forward != nil {
-		d.forward = *p.Forward
+		d.Forward = *p.Forward
 	}
-	if d.order == wire.GroupOrderUnset {
-		d.order = t.GroupOrder()
+	if d.Order == wire.GroupOrderUnset {
+		d.Order = t.GroupOrder()
 	}
 
 	join := track.CurrentGroup
@@ -277,21 +278,21 @@ func (c *core) delivery(t *track.Track, p wire.Params, at *wire.Location) (d egr
 	}
 	switch f.Type {
 	case wire.FilterNextGroupStart:
-		d.start = track.NextGroup.Resolve(last, at != nil)
+		d.Start = track.NextGroup.Resolve(last, at != nil)
 	case wire.FilterLargestObject:
-		d.start = now
+		d.Start = now
 	default:
 		// A start in the past is served from the cache, as far as it reaches.
 		// {0, 0} is "unfiltered": everything from now on (section 5.1.2).
-		d.start = f.Start
-		if f.Start == (track.Location{}) || c.cfg.JoinStrict && d.start.Less(now) {
-			d.start = now
+		d.Start = f.Start
+		if f.Start == (track.Location{}) || c.cfg.JoinStrict && d.Start.Less(now) {
+			d.Start = now
 		}
 		if f.Type == wire.FilterAbsoluteRange {
-			d.endGroup = f.EndGroup
+			d.EndGroup = f.EndGroup
 		}
 	}
-	return d, at == nil || at.Group <= d.endGroup
+	return d, at == nil || at.Group <= d.EndGroup
 }
 
 // merge applies the parameters of an update; those that are absent stay.

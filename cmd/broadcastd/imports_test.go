@@ -31,7 +31,9 @@ var mayImport = map[string]string{
 	"moqt/track":   "moqt/wire",
 
 	// Floor 2
-	"moqt": "moqt/track moqt/wire moqt/wire16",
+	"moqt/conn":   "moqt/wire",
+	"moqt/egress": "moqt/conn moqt/track moqt/wire",
+	"moqt":        "moqt/conn moqt/egress moqt/track moqt/wire moqt/wire16",
 
 	// Floor 3
 	"moqt/transport":     "moqt moqt/wire", // the codes of its errors

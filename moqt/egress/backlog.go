@@ -1,26 +1,28 @@
-package moqt
+package egress
 
 import (
 	"slices"
 	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/conn"
 )
 
 // The urgencies that subgroup streams may have. 0 is for the control streams, 1
 // for requests, 7 for padding.
 const (
-	egressUrgencyFirst = 2 // the newest groups of the best class
-	egressUrgencyLast  = 4 // the newest groups of the third class and all below
-	egressUrgencyOld   = 5 // groups that one newer group has begun after
-	egressUrgencyStale = 6 // groups that several have
-	egressUrgencies    = 7
+	urgencyFirst = 2 // the newest groups of the best class
+	urgencyLast  = 4 // the newest groups of the third class and all below
+	urgencyOld   = 5 // groups that one newer group has begun after
+	urgencyStale = 6 // groups that several have
+	urgencies    = 7
 )
 
 // packetOverhead is the least that a packet of stream data holds besides it:
 // headers of packet and frame, and the authentication tag. A low figure counts
-// too much as sent rather than too little, see egressBacklog.
+// too much as sent rather than too little, see backlog.
 const packetOverhead = 26
 
-// An egressBacklog estimates how much of what was handed to the transport is
+// An backlog estimates how much of what was handed to the transport is
 // not sent yet, by urgency, and how much that may be.
 //
 // The transport says only how many bytes it has sent in all. Of those, the
@@ -38,30 +40,30 @@ const packetOverhead = 26
 // half of one, while the peer was heard, then half of the estimate is not there.
 // And if it sent nothing at all for patience, which doubles each time, all of it
 // is forgotten; a dead path gets only that much.
-type egressBacklog struct {
-	cfg   EgressConfig
-	ahead [egressUrgencies]egressAhead
+type backlog struct {
+	cfg   Config
+	ahead [urgencies]ahead
 	limit int     // rate × Ahead, within MinAhead and MaxAhead
 	rate  float64 // bytes per second that the transport may send; 0: unknown
 
-	last     ConnStats
+	last     conn.Stats
 	measured bool      // last is valid
 	blind    bool      // the transport does not measure: no limit
 	moved    time.Time // when BytesSent last changed, or there was no backlog
 	patience time.Duration
-	mark     ConnStats // at since
-	since    time.Time // the backlog has been above zero
+	mark     conn.Stats // at since
+	since    time.Time  // the backlog has been above zero
 }
 
-// An egressAhead is what was handed over at one urgency, in order.
-type egressAhead struct {
+// An ahead is what was handed over at one urgency, in order.
+type ahead struct {
 	bytes int
-	parts []egressPart // those from taken on are not sent
+	parts []part // those from taken on are not sent
 	taken int
 }
 
-// An egressPart is n bytes of a stream.
-type egressPart struct {
+// An part is n bytes of a stream.
+type part struct {
 	stream uint64
 	n      int
 }
@@ -76,29 +78,29 @@ const (
 	minWindow = 50 * time.Millisecond
 )
 
-func newEgressBacklog(cfg EgressConfig) egressBacklog {
+func newBacklog(cfg Config) backlog {
 	limit := min(max(64<<10, cfg.MinAhead), cfg.MaxAhead) // before the first estimate
-	return egressBacklog{cfg: cfg, limit: limit, blind: true}
+	return backlog{cfg: cfg, limit: limit, blind: true}
 }
 
 // wrote counts n bytes as handed over on a stream of that urgency.
-func (b *egressBacklog) wrote(n, urgency int, stream uint64) {
+func (b *backlog) wrote(n, urgency int, stream uint64) {
 	if !b.blind {
-		b.ahead[urgency].add(egressPart{stream, n})
+		b.ahead[urgency].add(part{stream, n})
 	}
 }
 
 // reset takes off what a stream of that urgency has not sent.
-func (b *egressBacklog) reset(urgency int, stream uint64) { b.ahead[urgency].remove(stream) }
+func (b *backlog) reset(urgency int, stream uint64) { b.ahead[urgency].remove(stream) }
 
 // rank moves what a stream has not sent to another urgency.
-func (b *egressBacklog) rank(from, to int, stream uint64) {
+func (b *backlog) rank(from, to int, stream uint64) {
 	if n := b.ahead[from].remove(stream); n > 0 {
-		b.ahead[to].add(egressPart{stream, n})
+		b.ahead[to].add(part{stream, n})
 	}
 }
 
-func (b *egressBacklog) total() (n int) {
+func (b *backlog) total() (n int) {
 	for i := range b.ahead {
 		n += b.ahead[i].bytes
 	}
@@ -107,7 +109,7 @@ func (b *egressBacklog) total() (n int) {
 
 // room reports whether a stream of that urgency may hand over more. What has a
 // worse urgency does not count: the transport sends it later.
-func (b *egressBacklog) room(urgency int) bool {
+func (b *backlog) room(urgency int) bool {
 	if b.blind {
 		return true
 	}
@@ -119,7 +121,7 @@ func (b *egressBacklog) room(urgency int) bool {
 }
 
 // measure takes what the transport says.
-func (b *egressBacklog) measure(now time.Time, s ConnStats) {
+func (b *backlog) measure(now time.Time, s conn.Stats) {
 	before := b.last
 	b.last = s
 	// A transport that measures has sent its handshake at least.
@@ -152,7 +154,7 @@ func (b *egressBacklog) measure(now time.Time, s ConnStats) {
 
 // newlySent returns how much stream data was sent for the first time between
 // two measures.
-func newlySent(before, after ConnStats) int {
+func newlySent(before, after conn.Stats) int {
 	sent := int64(after.BytesSent - before.BytesSent)
 	packets := int64(after.PacketsSent - before.PacketsSent)
 	if sent > 0 && packets > 0 {
@@ -163,17 +165,17 @@ func newlySent(before, after ConnStats) int {
 }
 
 // calm returns the patience with a transport that sends.
-func calm(s ConnStats) time.Duration { return max(minPatience, 4*s.SmoothedRTT) }
+func calm(s conn.Stats) time.Duration { return max(minPatience, 4*s.SmoothedRTT) }
 
 // sent takes n bytes off the backlog, the best urgency first.
-func (b *egressBacklog) sent(n int) {
+func (b *backlog) sent(n int) {
 	for i := range b.ahead {
 		n -= b.ahead[i].take(n)
 	}
 }
 
 // allowed returns the limit for a connection with these measures.
-func (b *egressBacklog) allowed(s ConnStats) int {
+func (b *backlog) allowed(s conn.Stats) int {
 	if s.CongestionWindow == 0 || s.SmoothedRTT <= 0 {
 		return b.limit
 	}
@@ -185,7 +187,7 @@ func (b *egressBacklog) allowed(s ConnStats) int {
 // pause returns how long to wait when the limit is reached: until half of it may
 // have been sent, so that the transport of a fast connection does not run dry
 // within a tick.
-func (b *egressBacklog) pause() time.Duration {
+func (b *backlog) pause() time.Duration {
 	if b.rate == 0 {
 		return b.cfg.Tick
 	}
@@ -194,7 +196,7 @@ func (b *egressBacklog) pause() time.Duration {
 }
 
 // add appends p.
-func (a *egressAhead) add(p egressPart) {
+func (a *ahead) add(p part) {
 	a.bytes += p.n
 	if last := len(a.parts) - 1; last >= a.taken && a.parts[last].stream == p.stream {
 		a.parts[last].n += p.n
@@ -207,7 +209,7 @@ func (a *egressAhead) add(p egressPart) {
 }
 
 // take takes at most n bytes off the front and returns how many.
-func (a *egressAhead) take(n int) (took int) {
+func (a *ahead) take(n int) (took int) {
 	for took < n && a.taken < len(a.parts) {
 		p := &a.parts[a.taken]
 		k := min(n-took, p.n)
@@ -221,8 +223,8 @@ func (a *egressAhead) take(n int) (took int) {
 }
 
 // remove takes off everything of a stream and returns how much that was.
-func (a *egressAhead) remove(stream uint64) (n int) {
-	a.parts = slices.DeleteFunc(slices.Delete(a.parts, 0, a.taken), func(p egressPart) bool {
+func (a *ahead) remove(stream uint64) (n int) {
+	a.parts = slices.DeleteFunc(slices.Delete(a.parts, 0, a.taken), func(p part) bool {
 		if p.stream == stream {
 			n += p.n
 		}

@@ -1,28 +1,29 @@
-package moqt
+package egress
 
 import (
 	"math"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-type egressState uint8
+type streamState uint8
 
 const (
-	egressHeld      egressState = iota // forward is off, or no object within the filter has come
-	egressWaiting                      // wants a stream
-	egressStreaming                    // has one
+	held      streamState = iota // forward is off, or no object within the filter has come
+	waiting                      // wants a stream
+	streaming                    // has one
 )
 
-// An egressStream is a subgroup on its way to one subscriber: a cursor into its
+// An stream is a subgroup on its way to one subscriber: a cursor into its
 // log, and the stream once there is one. The core owns it.
-type egressStream struct {
-	sub   *egressSubscription
+type stream struct {
+	sub   *subscription
 	log   *track.Subgroup
-	out   SendStream // for the egress; the core does not touch it
-	state egressState
+	out   conn.SendStream // for the egress; the core does not touch it
+	state streamState
 	id    uint64 // of the stream, on this connection
 	group uint64
 	age   uint64    // how many groups had begun on the subscription before it
@@ -41,13 +42,13 @@ type egressStream struct {
 	parked  bool
 }
 
-func (st *egressStream) class() uint16 {
-	return egressClass(st.sub.cfg.priority, st.log.Priority())
+func (st *stream) class() uint16 {
+	return classOf(st.sub.cfg.Priority, st.log.Priority())
 }
 
 // before reports whether st goes ahead of other (section 7.2). Equals of
 // different subscriptions are in no order.
-func (st *egressStream) before(other *egressStream) bool {
+func (st *stream) before(other *stream) bool {
 	if a, b := st.class(), other.class(); a != b {
 		return a < b
 	}
@@ -55,7 +56,7 @@ func (st *egressStream) before(other *egressStream) bool {
 		return false
 	}
 	if st.group != other.group {
-		return (st.group < other.group) != (st.sub.cfg.order == track.Descending)
+		return (st.group < other.group) != (st.sub.cfg.Order == track.Descending)
 	}
 	if a, b := st.log.Header().Subgroup, other.log.Header().Subgroup; a != b {
 		return a < b
@@ -65,13 +66,13 @@ func (st *egressStream) before(other *egressStream) bool {
 
 // place sets the cursor to the first object of the log that passes the filter.
 // It reports whether there is one yet, and otherwise whether there may be one.
-func (st *egressStream) place() (found, maybe bool) {
+func (st *stream) place() (found, maybe bool) {
 	cfg := &st.sub.cfg
-	h := st.log.Header().Wire(cfg.alias)
+	h := st.log.Header().Wire(cfg.Alias)
 	st.pos, st.first = 0, nil
-	if st.group == cfg.start.Group && cfg.start.Object > 0 {
+	if st.group == cfg.Start.Group && cfg.Start.Object > 0 {
 		state, _ := st.log.State() // before the look at its objects
-		i := st.log.SearchID(cfg.start.Object)
+		i := st.log.SearchID(cfg.Start.Object)
 		ref, ok := st.log.Object(i)
 		if !ok {
 			return false, state == track.Open
@@ -92,18 +93,18 @@ func (st *egressStream) place() (found, maybe bool) {
 }
 
 // pending reports whether there is something to write.
-func (st *egressStream) pending() bool {
-	return st.state == egressStreaming && !st.parked && st.behind()
+func (st *stream) pending() bool {
+	return st.state == streaming && !st.parked && st.behind()
 }
 
 // behind reports whether there is something to send, stream or not.
-func (st *egressStream) behind() bool {
-	return st.state != egressHeld && (len(st.head) > 0 || len(st.first) > 0 || st.pos < st.log.Committed())
+func (st *stream) behind() bool {
+	return st.state != held && (len(st.head) > 0 || len(st.first) > 0 || st.pos < st.log.Committed())
 }
 
 // data returns what to write next, in one piece, and whether it ends with the
 // subgroup header.
-func (st *egressStream) data() (b []byte, boundary bool) {
+func (st *stream) data() (b []byte, boundary bool) {
 	switch {
 	case len(st.head) > 0:
 		b = st.head[:min(len(st.head), st.chunk)]
@@ -115,7 +116,7 @@ func (st *egressStream) data() (b []byte, boundary bool) {
 }
 
 // advance takes n written bytes off what is to be sent.
-func (st *egressStream) advance(n int) {
+func (st *stream) advance(n int) {
 	switch {
 	case len(st.head) > 0:
 		st.head = st.head[n:]
@@ -124,32 +125,32 @@ func (st *egressStream) advance(n int) {
 	default:
 		st.pos += int64(n)
 	}
-	st.chunk = min(4*st.chunk, egressQuantum)
+	st.chunk = min(4*st.chunk, quantum)
 }
 
-// An egressEnd is how a stream has to end.
-type egressEnd uint8
+// An ending is how a stream has to end.
+type ending uint8
 
 const (
-	egressGoesOn egressEnd = iota
-	egressAtEnd            // the log is complete and was written whole
-	egressCut              // the log was cut
+	goesOn   ending = iota
+	atEnd           // the log is complete and was written whole
+	cutShort        // the log was cut
 )
 
 // end returns how the stream has to end now, and the code of a cut log.
-func (st *egressStream) end() (egressEnd, wire.ResetCode) {
+func (st *stream) end() (ending, wire.ResetCode) {
 	state, code := st.log.State() // before Committed
 	switch {
 	case state == track.Aborted:
-		return egressCut, code
-	case state == track.Complete && st.state != egressHeld && !st.behind():
-		return egressAtEnd, 0
+		return cutShort, code
+	case state == track.Complete && st.state != held && !st.behind():
+		return atEnd, 0
 	}
-	return egressGoesOn, 0
+	return goesOn, 0
 }
 
 // lag returns how long the next byte has been waiting for this subscriber.
-func (st *egressStream) lag(now time.Time) time.Duration {
+func (st *stream) lag(now time.Time) time.Duration {
 	from := st.since
 	if ref, ok := st.log.Object(st.log.SearchOffset(st.pos)); ok && ref.Arrival.After(from) {
 		from = ref.Arrival

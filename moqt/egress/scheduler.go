@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -15,73 +16,73 @@ import (
 // An egress writes all subgroup streams of one connection. run drives it, in
 // one goroutine; add and the handles' methods may be called from any.
 //
-// What to do next is decided by egressCore. The egress executes that on the
+// What to do next is decided by core. The egress executes that on the
 // Conn and feeds back how it went.
-type egress struct {
-	conn    Conn
+type Scheduler struct {
+	conn    conn.Conn
 	log     *slog.Logger
-	metrics *egressMetrics
-	core    *egressCore // run's goroutine only
+	metrics *Metrics
+	core    *core // run's goroutine only
 
-	wake  chan struct{}                      // one slot
-	dirty atomic.Pointer[egressSubscription] // a stack of those to look at
+	wake  chan struct{}                // one slot
+	dirty atomic.Pointer[subscription] // a stack of those to look at
 
 	mu     sync.Mutex
-	calls  []egressEvent // add, update and remove, for run to take
-	closed bool          // run has returned
+	calls  []event // add, update and remove, for run to take
+	closed bool    // run has returned
 }
 
-// newEgress makes the scheduler for conn. A nil metrics counts nothing.
-func newEgress(conn Conn, cfg EgressConfig, log *slog.Logger, metrics *egressMetrics) *egress {
-	return &egress{
+// New makes the scheduler for conn. A nil metrics counts nothing.
+func New(conn conn.Conn, cfg Config, log *slog.Logger, metrics *Metrics) *Scheduler {
+	return &Scheduler{
 		conn: conn, log: log, metrics: metrics,
-		core: newEgressCore(cfg),
+		core: newCore(cfg),
 		wake: make(chan struct{}, 1),
 	}
 }
 
-// An egressSub is what a subscriber gets of a track.
-type egressSub struct {
-	alias    uint64
-	track    *track.Track
-	start    track.Location // nothing before it is sent
-	endGroup uint64         // nor after this group; 2^64-1: open-ended
-	priority uint8          // the subscriber's, lower first
-	order    track.GroupOrder
-	forward  bool
-	// onDone is called once, in run's goroutine, when no stream will be opened
+// An Sub is what a subscriber gets of a track.
+type Sub struct {
+	Alias    uint64
+	Track    *track.Track
+	Start    track.Location // nothing before it is sent
+	EndGroup uint64         // nor after this group; 2^64-1: open-ended
+	Priority uint8          // the subscriber's, lower first
+	Order    track.GroupOrder
+	Forward  bool
+	// OnDone is called once, in run's goroutine, when no stream will be opened
 	// any more and all are closed: the track has ended, the end group has
 	// passed, the subscriber has stalled, or remove was called. streams is how
 	// many were opened. It must not block. It is not called once run returns.
-	onDone func(code wire.PublishDoneCode, reason string, streams uint64)
+	OnDone func(code wire.PublishDoneCode, reason string, streams uint64)
 }
 
-// An egressHandle controls a subscription that the egress serves.
-type egressHandle struct {
-	e   *egress
-	sub *egressSubscription
+// A Handle controls a subscription that the egress serves.
+type Handle struct {
+	e   *Scheduler
+	sub *subscription
 }
 
-// add starts to serve sub.
-func (e *egress) add(sub egressSub) *egressHandle {
-	s := newEgressSubscription(e, sub)
-	e.call(egressEvent{kind: egressAdded, sub: s})
-	return &egressHandle{e: e, sub: s}
+// Add starts to serve sub.
+func (e *Scheduler) Add(sub Sub) *Handle {
+	s := newSubscription(e, sub)
+	e.call(event{kind: evAdded, sub: s})
+	return &Handle{e: e, sub: s}
 }
 
-// update changes what the subscriber gets: start, endGroup, priority and
+// Update changes what the subscriber gets: start, endGroup, priority and
 // forward of u; the rest is ignored. Where forward goes from false to true, the
 // subgroups that were held are entered at the new start.
-func (h *egressHandle) update(u egressSub) {
-	h.e.call(egressEvent{kind: egressUpdated, sub: h.sub, update: u})
+func (h *Handle) Update(u Sub) {
+	h.e.call(event{kind: evUpdated, sub: h.sub, update: u})
 }
 
-// remove ends the subscription: its streams are reset with code.
-func (h *egressHandle) remove(code wire.ResetCode) {
-	h.e.call(egressEvent{kind: egressRemoved, sub: h.sub, code: code})
+// Remove ends the subscription: its streams are reset with code.
+func (h *Handle) Remove(code wire.ResetCode) {
+	h.e.call(event{kind: evRemoved, sub: h.sub, code: code})
 }
 
-func (e *egress) call(ev egressEvent) {
+func (e *Scheduler) call(ev event) {
 	e.mu.Lock()
 	if !e.closed {
 		e.calls = append(e.calls, ev)
@@ -91,7 +92,7 @@ func (e *egress) call(ev egressEvent) {
 }
 
 // signal wakes run. It is the one way in which run is woken.
-func (e *egress) signal() {
+func (e *Scheduler) signal() {
 	select {
 	case e.wake <- struct{}{}:
 	default: // run has yet to take the last one, and will look at everything
@@ -100,7 +101,7 @@ func (e *egress) signal() {
 
 // push puts s onto the stack of subscriptions to look at. The caller has just
 // set s.dirty, so s is on it once at most.
-func (e *egress) push(s *egressSubscription) {
+func (e *Scheduler) push(s *subscription) {
 	for {
 		head := e.dirty.Load()
 		s.below = head
@@ -111,10 +112,10 @@ func (e *egress) push(s *egressSubscription) {
 	e.signal()
 }
 
-// run writes until ctx ends or the connection does, and says which: it never
+// Run writes until ctx ends or the connection does, and says which: it never
 // returns nil. It waits only for its one signal, and for a timer while it has
 // data that the transport would not take.
-func (e *egress) run(ctx context.Context) error {
+func (e *Scheduler) Run(ctx context.Context) error {
 	defer e.shutdown()
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
@@ -142,17 +143,17 @@ func (e *egress) run(ctx context.Context) error {
 }
 
 // take hands the core everything that came in.
-func (e *egress) take() {
+func (e *Scheduler) take() {
 	e.mu.Lock()
 	calls := e.calls
 	e.calls = nil
 	e.mu.Unlock()
 	now := time.Now()
 	for _, ev := range calls {
-		if ev.kind == egressAdded {
+		if ev.kind == evAdded {
 			// Attach first: what is committed from here on is notified, what was
 			// before, the core sees.
-			ev.sub.detach = ev.sub.cfg.track.Attach(ev.sub)
+			ev.sub.detach = ev.sub.cfg.Track.Attach(ev.sub)
 		}
 		e.core.handle(now, ev)
 	}
@@ -162,98 +163,98 @@ func (e *egress) take() {
 		below := s.below
 		s.below = nil
 		s.dirty.Store(false)
-		e.core.handle(now, egressEvent{kind: egressDirty, sub: s})
+		e.core.handle(now, event{kind: evDirty, sub: s})
 		s = below
 	}
-	e.core.handle(now, egressEvent{kind: egressMeasured, stats: e.conn.Stats()})
+	e.core.handle(now, event{kind: evMeasured, stats: e.conn.Stats()})
 }
 
 // work does what the core says until there is nothing left to do, and returns
 // when to come back; zero means only when woken.
-func (e *egress) work() (deadline time.Time, err error) {
+func (e *Scheduler) work() (deadline time.Time, err error) {
 	defer e.count()
 	for {
 		now := time.Now()
 		a := e.core.next(now)
-		if a.op == egressSleep {
+		if a.op == opSleep {
 			return a.until, nil
 		}
 		if err := e.do(now, a); err != nil {
 			return time.Time{}, err
 		}
 		// Something better may have come meanwhile.
-		if a.op == egressWrite && e.dirty.Load() != nil {
+		if a.op == opWrite && e.dirty.Load() != nil {
 			e.take()
 		}
 	}
 }
 
 // do executes one action.
-func (e *egress) do(now time.Time, a egressAction) error {
+func (e *Scheduler) do(now time.Time, a action) error {
 	switch a.op {
-	case egressOpen:
+	case opOpen:
 		out, err := e.conn.OpenUniStream()
 		result, err := e.result(err)
 		if err != nil {
 			return err
 		}
 		a.stream.out = out
-		e.core.handle(now, egressEvent{kind: egressOpened, stream: a.stream, result: result})
-	case egressWrite:
+		e.core.handle(now, event{kind: evOpened, stream: a.stream, result: result})
+	case opWrite:
 		result, err := e.result(a.stream.out.TryWrite(a.data))
 		if err != nil {
 			return err
 		}
-		if a.boundary && result == egressOK {
+		if a.boundary && result == resultOK {
 			a.stream.out.SetReliableBoundary()
 		}
-		e.core.handle(now, egressEvent{kind: egressWrote, stream: a.stream, result: result, n: len(a.data)})
-	case egressRank:
+		e.core.handle(now, event{kind: evWrote, stream: a.stream, result: result, n: len(a.data)})
+	case opRank:
 		a.stream.out.SetPriority(a.urgency, false)
-	case egressFin:
+	case opFin:
 		if _, err := e.result(a.stream.out.Close()); err != nil {
 			return err
 		}
-	case egressReset:
+	case opReset:
 		a.stream.out.CancelWrite(a.code)
-	case egressDone:
+	case opDone:
 		a.sub.detach()
-		a.sub.cfg.onDone(a.doneCode, a.reason, a.streams)
+		a.sub.cfg.OnDone(a.doneCode, a.reason, a.streams)
 	}
 	return nil
 }
 
 // result tells what the transport did from what ends the connection.
-func (e *egress) result(err error) (egressResult, error) {
+func (e *Scheduler) result(err error) (result, error) {
 	if err == nil {
-		return egressOK, nil
+		return resultOK, nil
 	}
-	if errors.Is(err, ErrWouldBlock) || errors.Is(err, ErrStreamLimit) {
-		return egressBlocked, nil
+	if errors.Is(err, conn.ErrWouldBlock) || errors.Is(err, conn.ErrStreamLimit) {
+		return resultBlocked, nil
 	}
-	if _, ok := errors.AsType[*StreamError](err); ok {
-		return egressStopped, nil
+	if _, ok := errors.AsType[*conn.StreamError](err); ok {
+		return resultStopped, nil
 	}
 	return 0, err
 }
 
 // shutdown resets what is open and lets go of the tracks.
-func (e *egress) shutdown() {
+func (e *Scheduler) shutdown() {
 	e.mu.Lock()
 	e.closed, e.calls = true, nil
 	e.mu.Unlock()
 	for a, ok := e.core.dequeue(); ok; a, ok = e.core.dequeue() {
 		switch a.op {
-		case egressFin, egressReset:
+		case opFin, opReset:
 			a.stream.out.CancelWrite(wire.ResetSessionClosed)
-		case egressDone:
+		case opDone:
 			a.sub.detach()
 		}
 	}
 	for _, s := range e.core.subs {
 		s.detach()
 		for _, st := range s.streams {
-			if st.state == egressStreaming {
+			if st.state == streaming {
 				st.out.CancelWrite(wire.ResetSessionClosed)
 			}
 		}
@@ -262,7 +263,7 @@ func (e *egress) shutdown() {
 }
 
 // count moves the core's counts to the metrics.
-func (e *egress) count() {
+func (e *Scheduler) count() {
 	e.metrics.add(e.core.counts)
-	e.core.counts = egressCounts{}
+	e.core.counts = counts{}
 }

@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"fmt"
@@ -16,20 +16,20 @@ func TestEgressLag(t *testing.T) {
 	const jumped = "TOO_FAR_BEHIND"
 	for _, tt := range []struct {
 		name   string
-		cfg    EgressConfig
+		cfg    Config
 		groups int           // begun after the first
 		every  time.Duration // and how far apart
 		wait   time.Duration // after the last
 		jumps  uint64
 	}{
-		{"one newer group", EgressConfig{}, 1, time.Second, 1900 * time.Millisecond, 0},
-		{"two newer groups", EgressConfig{}, 2, time.Second, 900 * time.Millisecond, 0},
-		{"three newer groups", EgressConfig{}, 3, 900 * time.Millisecond, 0, 1},
-		{"many newer groups, all young", EgressConfig{}, 20, 20 * time.Millisecond, 0, 0},
-		{"many newer groups, the first not young", EgressConfig{}, 30, 20 * time.Millisecond, 0, 1},
-		{"one newer group, data older than 3 s", EgressConfig{}, 1, time.Second, 2100 * time.Millisecond, 1},
-		{"no newer group", EgressConfig{Stall: time.Hour}, 0, 0, time.Minute, 0},
-		{"configured", EgressConfig{MaxLag: 10 * time.Second, MaxLagGroups: 5}, 5, time.Second, 0, 0},
+		{"one newer group", Config{}, 1, time.Second, 1900 * time.Millisecond, 0},
+		{"two newer groups", Config{}, 2, time.Second, 900 * time.Millisecond, 0},
+		{"three newer groups", Config{}, 3, 900 * time.Millisecond, 0, 1},
+		{"many newer groups, all young", Config{}, 20, 20 * time.Millisecond, 0, 0},
+		{"many newer groups, the first not young", Config{}, 30, 20 * time.Millisecond, 0, 1},
+		{"one newer group, data older than 3 s", Config{}, 1, time.Second, 2100 * time.Millisecond, 1},
+		{"no newer group", Config{Stall: time.Hour}, 0, 0, time.Minute, 0},
+		{"configured", Config{MaxLag: 10 * time.Second, MaxLagGroups: 5}, 5, time.Second, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, tt.cfg)
@@ -65,14 +65,14 @@ func TestEgressLag(t *testing.T) {
 // TestEgressCatchUp checks that a subscriber who asks for the past has time to
 // get it, although by age it would be too far behind at once.
 func TestEgressCatchUp(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	for g := range uint64(6) {
 		wholeGroup(t, tr, g, 2, 1000)
 		r.now = r.now.Add(time.Second)
 	}
 	r.conn.credit = 100
-	r.add(tr, func(s *egressSub) { s.start.Group = 0 })
+	r.add(tr, func(s *Sub) { s.Start.Group = 0 })
 	r.run()
 	r.pass(2 * time.Second)
 	r.conn.credit = unlimited
@@ -90,7 +90,7 @@ func TestEgressCatchUp(t *testing.T) {
 // TestEgressStreamLimits gives fewer streams than there are tracks: the newest
 // groups get them, and nothing waits for more than a group.
 func TestEgressStreamLimits(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	r.conn.slots = 16
 	var tracks []*track.Track
 	var writers []*track.SubgroupWriter
@@ -135,7 +135,7 @@ func TestEgressStreamLimits(t *testing.T) {
 	}
 	for _, s := range r.core.subs {
 		for _, st := range s.streams {
-			if st.state == egressWaiting && st.group < s.newest {
+			if st.state == waiting && st.group < s.newest {
 				t.Errorf("group %d waits although %d has begun", st.group, s.newest)
 			}
 		}
@@ -144,7 +144,7 @@ func TestEgressStreamLimits(t *testing.T) {
 
 // TestEgressOwnStreamLimit is the same with our own bound, which needs no timer.
 func TestEgressOwnStreamLimit(t *testing.T) {
-	r := newRig(t, EgressConfig{MaxStreams: 2})
+	r := newRig(t, Config{MaxStreams: 2})
 	tr := r.track("video")
 	r.add(tr, nil)
 	var ws []*track.SubgroupWriter
@@ -167,7 +167,7 @@ func TestEgressOwnStreamLimit(t *testing.T) {
 // TestEgressWaitingIsBounded floods a subscriber that gets no stream with
 // subgroups of one group, which no newer group supersedes.
 func TestEgressWaitingIsBounded(t *testing.T) {
-	r := newRig(t, EgressConfig{MaxWaiting: 10})
+	r := newRig(t, Config{MaxWaiting: 10})
 	tr := r.track("video")
 	sub := r.add(tr, nil)
 	r.conn.slots = 3
@@ -193,7 +193,7 @@ func TestEgressWaitingIsBounded(t *testing.T) {
 func TestEgressFlowControl(t *testing.T) {
 	for _, piece := range []int{1, 10, 100, 1000, 10_000, 20_000} {
 		t.Run(fmt.Sprintf("credit=%d", piece), func(t *testing.T) {
-			r := newRig(t, EgressConfig{})
+			r := newRig(t, Config{})
 			tr := r.track("video")
 			r.add(tr, nil)
 			r.conn.window = 0
@@ -233,7 +233,7 @@ func TestEgressFlowControl(t *testing.T) {
 // TestEgressBlockedStreamAlone checks that a stream without credit holds up no
 // other.
 func TestEgressBlockedStreamAlone(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	a, b := r.track("a", priority(1)), r.track("b", priority(2))
 	r.add(a, nil)
 	r.add(b, nil)
@@ -263,7 +263,7 @@ func TestEgressStall(t *testing.T) {
 		{"no streams", func(c *fakeOut) { c.slots = 0 }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, EgressConfig{})
+			r := newRig(t, Config{})
 			stuck, fine := r.track("stuck"), r.track("fine")
 			r.add(fine, nil)
 			w := subgroup(t, fine, 0, 0)
@@ -296,7 +296,7 @@ func TestEgressStall(t *testing.T) {
 // TestEgressStopSending has the peer stop one stream: that subgroup is not sent
 // again, everything else is.
 func TestEgressStopSending(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
 	w := subgroup(t, tr, 0, 0)
@@ -324,13 +324,13 @@ func TestEgressStopSending(t *testing.T) {
 }
 
 func TestEgressForward(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
-	sub := r.add(tr, func(s *egressSub) { s.forward = false })
+	sub := r.add(tr, func(s *Sub) { s.Forward = false })
 	set := func(forward bool, start track.Location) {
 		u := sub.cfg
-		u.forward, u.start = forward, start
-		r.core.handle(r.now, egressEvent{kind: egressUpdated, sub: sub, update: u})
+		u.Forward, u.Start = forward, start
+		r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
 		r.run()
 	}
 	wholeGroup(t, tr, 0, 2, 10)
@@ -343,7 +343,7 @@ func TestEgressForward(t *testing.T) {
 	objects(t, w, 5, 6, 10)
 	r.run()
 	expect(t, "forwarding", r.sent(), "1/0 5..6 ")
-	set(false, sub.cfg.start)
+	set(false, sub.cfg.Start)
 	objects(t, w, 7, 8, 10)
 	r.run()
 	expect(t, "held again", r.sent(), "1/0 5..6 CANCELLED")
@@ -353,7 +353,7 @@ func TestEgressForward(t *testing.T) {
 	wholeGroup(t, tr, 2, 1, 10)
 	r.run()
 	expect(t, "forwarding again", r.sent(), "1/0 5..6 CANCELLED", "1/0 0..9 first FIN", "2/0 0..0 first FIN")
-	set(false, sub.cfg.start)
+	set(false, sub.cfg.Start)
 	wholeGroup(t, tr, 3, 1, 10)
 	r.run()
 	tr.End(track.DoneTrackEnded, "")
@@ -364,33 +364,33 @@ func TestEgressForward(t *testing.T) {
 func TestEgressUpdate(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		u    func(*egressSub)
+		u    func(*Sub)
 		want []string
 		done []string
 	}{
 		{
-			"the end group comes closer", func(s *egressSub) { s.endGroup = 0 },
+			"the end group comes closer", func(s *Sub) { s.EndGroup = 0 },
 			[]string{"0/0 0..2 first ", "1/0 0..2 first CANCELLED"},
 			nil,
 		},
 		{
-			"the end group has passed", func(s *egressSub) { s.endGroup, s.start = 0, track.Location{Group: 1} },
+			"the end group has passed", func(s *Sub) { s.EndGroup, s.Start = 0, track.Location{Group: 1} },
 			[]string{"0/0 0..2 first CANCELLED", "1/0 0..2 first CANCELLED"},
 			[]string{"video SUBSCRIPTION_ENDED 2"},
 		},
 		{
-			"the start moves on", func(s *egressSub) { s.start = track.Location{Group: 1} },
+			"the Start moves on", func(s *Sub) { s.Start = track.Location{Group: 1} },
 			[]string{"0/0 0..2 first CANCELLED", "1/0 0..2 first "},
 			nil,
 		},
 		{
-			"nothing changes", func(*egressSub) {},
+			"nothing changes", func(*Sub) {},
 			[]string{"0/0 0..2 first ", "1/0 0..2 first "},
 			nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, EgressConfig{})
+			r := newRig(t, Config{})
 			tr := r.track("video")
 			sub := r.add(tr, nil)
 			for g := range uint64(2) {
@@ -399,7 +399,7 @@ func TestEgressUpdate(t *testing.T) {
 			r.run()
 			u := sub.cfg
 			tt.u(&u)
-			r.core.handle(r.now, egressEvent{kind: egressUpdated, sub: sub, update: u})
+			r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
 			r.run()
 			expect(t, "streams", r.sent(), tt.want...)
 			expect(t, "done", r.done, tt.done...)
@@ -408,7 +408,7 @@ func TestEgressUpdate(t *testing.T) {
 }
 
 func TestEgressRemove(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	sub := r.add(tr, nil)
 	keep := r.add(tr, nil)
@@ -416,10 +416,10 @@ func TestEgressRemove(t *testing.T) {
 	objects(t, subgroup(t, tr, 1, 0), 0, 2, 10)
 	r.run()
 	for range 2 { // the second has no effect
-		r.core.handle(r.now, egressEvent{kind: egressRemoved, sub: sub, code: wire.ResetGoingAway})
+		r.core.handle(r.now, event{kind: evRemoved, sub: sub, code: wire.ResetGoingAway})
 	}
-	r.core.handle(r.now, egressEvent{kind: egressUpdated, sub: sub, update: keep.cfg})
-	r.core.handle(r.now, egressEvent{kind: egressDirty, sub: sub})
+	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: keep.cfg})
+	r.core.handle(r.now, event{kind: evDirty, sub: sub})
 	r.run()
 	expect(t, "streams", r.sent(), "0/0 0..0 first FIN", "1/0 0..2 first GOING_AWAY", "0/0 0..0 first FIN", "1/0 0..2 first ")
 	expect(t, "done", r.done, "video SUBSCRIPTION_ENDED 2")
@@ -434,7 +434,7 @@ func TestEgressRemove(t *testing.T) {
 // TestEgressDoneAfterTheLastByte ends the track while a slow subscriber still
 // has a complete group to get.
 func TestEgressDoneAfterTheLastByte(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
 	r.conn.window = 500

@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"bytes"
@@ -12,9 +12,9 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// An egressModel drives a core with random calls over a transport that behaves
+// An model drives a core with random calls over a transport that behaves
 // at random, and checks after each step that every stream is what it may be.
-type egressModel struct {
+type model struct {
 	*rig
 	tracks []*modelTrack
 	subs   []*modelSub
@@ -39,7 +39,7 @@ type modelLog struct {
 }
 
 type modelSub struct {
-	s      *egressSubscription
+	s      *subscription
 	of     *modelTrack
 	paused bool // at least once
 	done   int
@@ -47,7 +47,7 @@ type modelSub struct {
 
 func TestEgressModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &egressModel{rig: newRig(t, EgressConfig{MaxStreams: rapid.SampledFrom([]int{2, 8, 256}).Draw(t, "MaxStreams")})}
+		m := &model{rig: newRig(t, Config{MaxStreams: rapid.SampledFrom([]int{2, 8, 256}).Draw(t, "MaxStreams")})}
 		for i := range rapid.IntRange(1, 3).Draw(t, "tracks") {
 			tr := m.track(fmt.Sprint("t", i), priority(uint64(rapid.SampledFrom([]int{0, 64, 64}).Draw(t, "priority"))))
 			m.tracks = append(m.tracks, &modelTrack{tr: tr, logs: map[string]*modelLog{}})
@@ -69,11 +69,11 @@ func TestEgressModel(t *testing.T) {
 	})
 }
 
-func (m *egressModel) draw(t *rapid.T) *modelTrack {
+func (m *model) draw(t *rapid.T) *modelTrack {
 	return rapid.SampledFrom(m.tracks).Draw(t, "track")
 }
 
-func (m *egressModel) openGroup(t *rapid.T) {
+func (m *model) openGroup(t *rapid.T) {
 	mt := m.draw(t)
 	if mt.ended {
 		t.Skip("ended")
@@ -96,7 +96,7 @@ func (m *egressModel) openGroup(t *rapid.T) {
 	mt.logs[fmt.Sprint(mt.group, "/", id)] = l
 }
 
-func (m *egressModel) write(t *rapid.T) {
+func (m *model) write(t *rapid.T) {
 	mt := m.draw(t)
 	if len(mt.open) == 0 {
 		t.Skip("nothing is open")
@@ -109,7 +109,7 @@ func (m *egressModel) write(t *rapid.T) {
 	}
 }
 
-func (m *egressModel) closeLog(t *rapid.T) {
+func (m *model) closeLog(t *rapid.T) {
 	mt := m.draw(t)
 	if len(mt.open) == 0 {
 		t.Skip("nothing is open")
@@ -124,7 +124,7 @@ func (m *egressModel) closeLog(t *rapid.T) {
 	}
 }
 
-func (m *egressModel) end(t *rapid.T) {
+func (m *model) end(t *rapid.T) {
 	mt := m.draw(t)
 	if mt.ended || rapid.IntRange(0, 10).Draw(t, "end") > 0 {
 		t.Skip("not yet")
@@ -133,7 +133,7 @@ func (m *egressModel) end(t *rapid.T) {
 	mt.ended, mt.open = true, nil
 }
 
-func (m *egressModel) subscribe(t *rapid.T) {
+func (m *model) subscribe(t *rapid.T) {
 	if len(m.subs) >= 5 {
 		t.Skip("enough")
 	}
@@ -141,25 +141,25 @@ func (m *egressModel) subscribe(t *rapid.T) {
 	ms := &modelSub{of: mt}
 	alias := uint64(len(m.subs))
 	m.subs = append(m.subs, ms)
-	ms.s = m.add(mt.tr, func(s *egressSub) {
-		s.alias = alias
-		s.start = mt.tr.Resolve(rapid.SampledFrom([]track.Start{
+	ms.s = m.add(mt.tr, func(s *Sub) {
+		s.Alias = alias
+		s.Start = mt.tr.Resolve(rapid.SampledFrom([]track.Start{
 			track.CurrentGroup, track.NextGroup, track.NextObject, track.From(track.Location{}),
 		}).Draw(t, "start"))
-		s.endGroup = s.start.Group + uint64(rapid.SampledFrom([]int{0, 2, 1000}).Draw(t, "end"))
-		s.order = rapid.SampledFrom([]track.GroupOrder{track.Ascending, track.Descending}).Draw(t, "order")
-		s.priority = rapid.SampledFrom([]uint8{1, 128}).Draw(t, "priority")
-		s.forward = rapid.IntRange(0, 4).Draw(t, "forward") > 0
-		s.onDone = func(_ wire.PublishDoneCode, _ string, streams uint64) {
+		s.EndGroup = s.Start.Group + uint64(rapid.SampledFrom([]int{0, 2, 1000}).Draw(t, "end"))
+		s.Order = rapid.SampledFrom([]track.GroupOrder{track.Ascending, track.Descending}).Draw(t, "order")
+		s.Priority = rapid.SampledFrom([]uint8{1, 128}).Draw(t, "priority")
+		s.Forward = rapid.IntRange(0, 4).Draw(t, "forward") > 0
+		s.OnDone = func(_ wire.PublishDoneCode, _ string, streams uint64) {
 			ms.done++
 			m.finished(t, alias, streams)
 		}
-		ms.paused = !s.forward
+		ms.paused = !s.Forward
 	})
 }
 
 // finished checks what onDone promises.
-func (m *egressModel) finished(t *rapid.T, alias, streams uint64) {
+func (m *model) finished(t *rapid.T, alias, streams uint64) {
 	n := uint64(0)
 	for _, s := range m.conn.streams {
 		if p := s.parse(t); p.begun && p.header.Alias == alias {
@@ -173,37 +173,37 @@ func (m *egressModel) finished(t *rapid.T, alias, streams uint64) {
 	}
 }
 
-func (m *egressModel) any(t *rapid.T) *modelSub {
+func (m *model) any(t *rapid.T) *modelSub {
 	if len(m.subs) == 0 {
 		t.Skip("nobody is subscribed")
 	}
 	return rapid.SampledFrom(m.subs).Draw(t, "subscription")
 }
 
-func (m *egressModel) update(t *rapid.T) {
+func (m *model) update(t *rapid.T) {
 	ms := m.any(t)
 	u := ms.s.cfg
-	u.priority = rapid.SampledFrom([]uint8{1, 128}).Draw(t, "priority")
-	u.forward = rapid.Bool().Draw(t, "forward")
-	if u.forward && !ms.s.cfg.forward {
-		if l := ms.of.tr.Resolve(track.NextObject); u.start.Less(l) {
-			u.start = l
+	u.Priority = rapid.SampledFrom([]uint8{1, 128}).Draw(t, "priority")
+	u.Forward = rapid.Bool().Draw(t, "forward")
+	if u.Forward && !ms.s.cfg.Forward {
+		if l := ms.of.tr.Resolve(track.NextObject); u.Start.Less(l) {
+			u.Start = l
 		}
 	}
-	ms.paused = ms.paused || !u.forward
-	m.core.handle(m.now, egressEvent{kind: egressUpdated, sub: ms.s, update: u})
+	ms.paused = ms.paused || !u.Forward
+	m.core.handle(m.now, event{kind: evUpdated, sub: ms.s, update: u})
 }
 
-func (m *egressModel) remove(t *rapid.T) {
+func (m *model) remove(t *rapid.T) {
 	ms := m.any(t)
 	if rapid.IntRange(0, 3).Draw(t, "remove") > 0 {
 		t.Skip("not yet")
 	}
-	m.core.handle(m.now, egressEvent{kind: egressRemoved, sub: ms.s, code: wire.ResetCancelled})
+	m.core.handle(m.now, event{kind: evRemoved, sub: ms.s, code: wire.ResetCancelled})
 }
 
 // transport changes what the transport has room for.
-func (m *egressModel) transport(t *rapid.T) {
+func (m *model) transport(t *rapid.T) {
 	c := m.conn
 	c.slots = rapid.SampledFrom([]int{0, 1, 5, unlimited}).Draw(t, "slots")
 	c.credit = rapid.SampledFrom([]int{0, 1, 1000, 40_000, unlimited}).Draw(t, "credit")
@@ -214,7 +214,7 @@ func (m *egressModel) transport(t *rapid.T) {
 	c.stats.BytesSent += uint64(rapid.IntRange(0, 100_000).Draw(t, "sent"))
 }
 
-func (m *egressModel) stop(t *rapid.T) {
+func (m *model) stop(t *rapid.T) {
 	if len(m.conn.streams) == 0 {
 		t.Skip("no stream")
 	}
@@ -222,7 +222,7 @@ func (m *egressModel) stop(t *rapid.T) {
 }
 
 // check runs the core and looks at every stream.
-func (m *egressModel) check(t *rapid.T) {
+func (m *model) check(t *rapid.T) {
 	m.run()
 	open := 0
 	seen := map[string]int{}
@@ -268,7 +268,7 @@ func (m *egressModel) check(t *rapid.T) {
 }
 
 // windUp ends all tracks and gives the transport time: everyone is done.
-func (m *egressModel) windUp(t *rapid.T) {
+func (m *model) windUp(t *rapid.T) {
 	for _, mt := range m.tracks {
 		mt.tr.End(track.DoneTrackEnded, "")
 	}

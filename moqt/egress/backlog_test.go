@@ -1,26 +1,28 @@
-package moqt
+package egress
 
 import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/conn"
 )
 
 func TestBacklogLimit(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		cfg  EgressConfig
-		s    ConnStats
+		cfg  Config
+		s    conn.Stats
 		want int
 	}{
-		{"30 ms of the rate", EgressConfig{}, ConnStats{CongestionWindow: 200_000, SmoothedRTT: 50 * time.Millisecond}, 120_000},
-		{"slow: 32 KiB at least", EgressConfig{}, ConnStats{CongestionWindow: 14_000, SmoothedRTT: 100 * time.Millisecond}, 32 << 10},
-		{"fast: 256 KiB at most", EgressConfig{}, ConnStats{CongestionWindow: 1 << 20, SmoothedRTT: time.Millisecond}, 256 << 10},
-		{"no estimate yet: 64 KiB", EgressConfig{}, ConnStats{CongestionWindow: 40_000}, 64 << 10},
-		{"configured", EgressConfig{Ahead: 10 * time.Millisecond, MinAhead: 1000}, ConnStats{CongestionWindow: 200_000, SmoothedRTT: 50 * time.Millisecond}, 40_000},
+		{"30 ms of the rate", Config{}, conn.Stats{CongestionWindow: 200_000, SmoothedRTT: 50 * time.Millisecond}, 120_000},
+		{"slow: 32 KiB at least", Config{}, conn.Stats{CongestionWindow: 14_000, SmoothedRTT: 100 * time.Millisecond}, 32 << 10},
+		{"fast: 256 KiB at most", Config{}, conn.Stats{CongestionWindow: 1 << 20, SmoothedRTT: time.Millisecond}, 256 << 10},
+		{"no estimate yet: 64 KiB", Config{}, conn.Stats{CongestionWindow: 40_000}, 64 << 10},
+		{"configured", Config{Ahead: 10 * time.Millisecond, MinAhead: 1000}, conn.Stats{CongestionWindow: 200_000, SmoothedRTT: 50 * time.Millisecond}, 40_000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newEgressBacklog(tt.cfg.withDefaults())
+			b := newBacklog(tt.cfg.withDefaults())
 			tt.s.BytesSent = 1200
 			b.measure(time.Time{}, tt.s)
 			if b.limit != tt.want {
@@ -31,10 +33,10 @@ func TestBacklogLimit(t *testing.T) {
 }
 
 func TestBacklogBlind(t *testing.T) {
-	b := newEgressBacklog(EgressConfig{}.withDefaults())
-	b.measure(time.Time{}, ConnStats{})
-	b.wrote(10<<20, egressUrgencyFirst, 1)
-	if !b.room(egressUrgencyOld) {
+	b := newBacklog(Config{}.withDefaults())
+	b.measure(time.Time{}, conn.Stats{})
+	b.wrote(10<<20, urgencyFirst, 1)
+	if !b.room(urgencyOld) {
 		t.Error("a transport that does not measure is held to a limit")
 	}
 }
@@ -45,9 +47,9 @@ func TestBacklogBlind(t *testing.T) {
 func TestBacklogFollows(t *testing.T) {
 	for _, loss := range []float64{0, 0.01, 0.05} {
 		rnd := rand.New(rand.NewPCG(7, uint64(loss*100)))
-		b := newEgressBacklog(EgressConfig{}.withDefaults())
+		b := newBacklog(Config{}.withDefaults())
 		now := time.Unix(0, 0)
-		var stats ConnStats
+		var stats conn.Stats
 		stats.SmoothedRTT, stats.CongestionWindow = 50*time.Millisecond, 100_000
 		stats.BytesSent = 4000
 		b.measure(now, stats)
@@ -56,8 +58,8 @@ func TestBacklogFollows(t *testing.T) {
 		for i := range 20_000 {
 			now = now.Add(time.Millisecond)
 			busy := i/2000%2 == 0
-			for busy && b.room(egressUrgencyFirst) {
-				b.wrote(4000, egressUrgencyFirst, 1)
+			for busy && b.room(urgencyFirst) {
+				b.wrote(4000, urgencyFirst, 1)
 				queued += 4000
 			}
 			if busy && queued == 0 {
@@ -99,12 +101,12 @@ func TestBacklogFollows(t *testing.T) {
 // TestBacklogIsCorrected has an estimate that is too high while a little of other
 // traffic goes on: it does not hold data back for long.
 func TestBacklogIsCorrected(t *testing.T) {
-	b := newEgressBacklog(EgressConfig{}.withDefaults())
+	b := newBacklog(Config{}.withDefaults())
 	now := time.Unix(0, 0)
-	s := ConnStats{BytesSent: 5000, SmoothedRTT: 50 * time.Millisecond, CongestionWindow: 100_000}
+	s := conn.Stats{BytesSent: 5000, SmoothedRTT: 50 * time.Millisecond, CongestionWindow: 100_000}
 	b.measure(now, s)
-	b.wrote(b.limit, egressUrgencyFirst, 1) // nothing of that is ever going to leave
-	for held := time.Duration(0); !b.room(egressUrgencyFirst); held += 10 * time.Millisecond {
+	b.wrote(b.limit, urgencyFirst, 1) // nothing of that is ever going to leave
+	for held := time.Duration(0); !b.room(urgencyFirst); held += 10 * time.Millisecond {
 		if held > 300*time.Millisecond {
 			t.Fatalf("after %v %d bytes are still believed to be unsent", held, b.total())
 		}
@@ -119,8 +121,8 @@ func TestBacklogIsCorrected(t *testing.T) {
 // TestBacklogOfResetStreams checks that what a reset takes with it is not
 // waited for, and that a stream takes what it has to its new urgency.
 func TestBacklogOfResetStreams(t *testing.T) {
-	b := newEgressBacklog(EgressConfig{}.withDefaults())
-	b.measure(time.Time{}, ConnStats{BytesSent: 1})
+	b := newBacklog(Config{}.withDefaults())
+	b.measure(time.Time{}, conn.Stats{BytesSent: 1})
 	for i := range 10 {
 		b.wrote(100, 3, uint64(i%2))
 	}
@@ -143,15 +145,15 @@ func TestBacklogOfResetStreams(t *testing.T) {
 // TestBacklogForgets checks that an estimate which is too high does not hold
 // data back forever, and that a dead path is not flooded.
 func TestBacklogForgets(t *testing.T) {
-	b := newEgressBacklog(EgressConfig{}.withDefaults())
+	b := newBacklog(Config{}.withDefaults())
 	now := time.Unix(0, 0)
-	s := ConnStats{BytesSent: 5000, SmoothedRTT: 50 * time.Millisecond, CongestionWindow: 100_000}
+	s := conn.Stats{BytesSent: 5000, SmoothedRTT: 50 * time.Millisecond, CongestionWindow: 100_000}
 	b.measure(now, s)
 	b.measure(now, s)
 	handed := 0
 	for range 10_000 / 10 { // 10 s without a single packet
-		for b.room(egressUrgencyFirst) {
-			b.wrote(16<<10, egressUrgencyFirst, 1)
+		for b.room(urgencyFirst) {
+			b.wrote(16<<10, urgencyFirst, 1)
 			handed += 16 << 10
 		}
 		now = now.Add(10 * time.Millisecond)
@@ -163,8 +165,8 @@ func TestBacklogForgets(t *testing.T) {
 }
 
 func TestBacklogByUrgency(t *testing.T) {
-	b := newEgressBacklog(EgressConfig{}.withDefaults())
-	b.measure(time.Time{}, ConnStats{BytesSent: 1})
+	b := newBacklog(Config{}.withDefaults())
+	b.measure(time.Time{}, conn.Stats{BytesSent: 1})
 	b.wrote(b.limit, 4, 1)
 	if !b.room(2) || !b.room(3) || b.room(4) || b.room(5) {
 		t.Errorf("with urgency 4 full there is room at 2..5: %t %t %t %t", b.room(2), b.room(3), b.room(4), b.room(5))
@@ -179,14 +181,14 @@ func TestBacklogByUrgency(t *testing.T) {
 // TestBacklogHoldsData checks the whole loop: as long as the transport does not
 // send, data stays with us, and it goes on when the transport does.
 func TestBacklogHoldsData(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
 	w := subgroup(t, tr, 0, 0)
 	objects(t, w, 0, 9, 50_000)
-	r.conn.stats = ConnStats{BytesSent: 5000, PacketsSent: 5}
+	r.conn.stats = conn.Stats{BytesSent: 5000, PacketsSent: 5}
 	a := r.run()
-	if n := len(r.conn.streams[0].data); n < 64<<10 || n > 64<<10+egressQuantum {
+	if n := len(r.conn.streams[0].data); n < 64<<10 || n > 64<<10+quantum {
 		t.Errorf("%d bytes were handed over at first, want about 64 KiB", n)
 	}
 	if want := r.now.Add(10 * time.Millisecond); a.until != want {
@@ -200,7 +202,7 @@ func TestBacklogHoldsData(t *testing.T) {
 		if a = r.run(); a.until.IsZero() {
 			break
 		}
-		if n := len(r.conn.streams[0].data) - before; n > 12_000+egressQuantum {
+		if n := len(r.conn.streams[0].data) - before; n > 12_000+quantum {
 			t.Fatalf("%d bytes were handed over while 12000 were sent", n)
 		}
 	}
@@ -212,10 +214,10 @@ func TestBacklogHoldsData(t *testing.T) {
 // TestEgressJumpFreesTheTransport checks that the newest group does not wait for
 // what was handed over of the groups that a jump has reset.
 func TestEgressJumpFreesTheTransport(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
-	r.conn.stats = ConnStats{BytesSent: 5000} // and no more: nothing leaves
+	r.conn.stats = conn.Stats{BytesSent: 5000} // and no more: nothing leaves
 	objects(t, subgroup(t, tr, 0, 0), 0, 9, 50_000)
 	r.run()
 	objects(t, subgroup(t, tr, 1, 0), 0, 9, 50_000)

@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"cmp"
@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// EgressConfig bounds what a session sends. The zero value is ready to use.
-type EgressConfig struct {
+// Config bounds what a session sends. The zero value is ready to use.
+type Config struct {
 	// MaxLagGroups is how many newer groups may begin while a group still has
 	// data to send. Beyond it the subscriber is taken to the newest group, if
 	// that data is older than MinLag. Zero means 2.
@@ -42,7 +42,7 @@ type EgressConfig struct {
 
 // withDefaults returns c with every field that is not above zero set to its
 // default.
-func (c EgressConfig) withDefaults() EgressConfig {
+func (c Config) withDefaults() Config {
 	c.MaxLagGroups = positive(c.MaxLagGroups, 2)
 	c.MinLag = positive(c.MinLag, 500*time.Millisecond)
 	c.MaxLag = positive(c.MaxLag, 3*time.Second)
@@ -64,8 +64,8 @@ func positive[T cmp.Ordered](v, or T) T {
 	return or
 }
 
-// egressCounts is what happened since the last time it was read.
-type egressCounts struct {
+// counts is what happened since the last time it was read.
+type counts struct {
 	bytes   uint64 // handed to the transport
 	opened  uint64 // streams
 	fins    uint64 // streams that ended with FIN
@@ -76,14 +76,14 @@ type egressCounts struct {
 	stalls  uint64 // subscriptions that ended for want of credit
 }
 
-// egressMetrics are the metrics of all egress schedulers of a process.
-type egressMetrics struct {
+// Metrics are the metrics of all egress schedulers of a process.
+type Metrics struct {
 	bytes, opened, fins, resets, stops, jumps, dropped, stalls prometheus.Counter
 }
 
-// newEgressMetrics registers with reg, where several sessions may share one. A
+// NewMetrics registers with reg, where several sessions may share one. A
 // nil reg registers nothing.
-func newEgressMetrics(reg prometheus.Registerer) *egressMetrics {
+func NewMetrics(reg prometheus.Registerer) *Metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "broadcastd_moqt_egress_" + name, Help: help})
 		if reg == nil {
@@ -94,7 +94,7 @@ func newEgressMetrics(reg prometheus.Registerer) *egressMetrics {
 		}
 		return c
 	}
-	return &egressMetrics{
+	return &Metrics{
 		bytes:   counter("bytes_total", "Bytes of subgroup streams handed to the transport."),
 		opened:  counter("streams_opened_total", "Subgroup streams opened."),
 		fins:    counter("streams_finished_total", "Subgroup streams sent to their end."),
@@ -107,8 +107,8 @@ func newEgressMetrics(reg prometheus.Registerer) *egressMetrics {
 }
 
 // add adds c. A nil m counts nothing.
-func (m *egressMetrics) add(c egressCounts) {
-	if m == nil || c == (egressCounts{}) {
+func (m *Metrics) add(c counts) {
+	if m == nil || c == (counts{}) {
 		return
 	}
 	m.bytes.Add(float64(c.bytes))

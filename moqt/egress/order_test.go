@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"flag"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
 
@@ -65,7 +66,7 @@ func TestEgressOrder(t *testing.T) {
 			}{{"a", 0, 200}, {"b", 255, 10}, {"c", 128, 10}} {
 				tr := r.track(p.name, priority(p.publisher))
 				wholeGroup(r.t, tr, 0, 1, 100)
-				r.add(tr, func(s *egressSub) { s.priority = p.subscriber })
+				r.add(tr, func(s *Sub) { s.Priority = p.subscriber })
 			}
 		}},
 		{"subgroup-priority", func(r *rig) {
@@ -86,14 +87,14 @@ func TestEgressOrder(t *testing.T) {
 			for _, g := range []uint64{4, 3, 5} {
 				wholeGroup(r.t, tr, g, 1, 100)
 			}
-			r.add(tr, func(s *egressSub) { s.start.Group, s.order = 3, track.Ascending })
+			r.add(tr, func(s *Sub) { s.Start.Group, s.Order = 3, track.Ascending })
 		}},
 		{"descending", func(r *rig) {
 			tr := r.track("video")
 			for _, g := range []uint64{4, 3, 5} {
 				wholeGroup(r.t, tr, g, 1, 100)
 			}
-			r.add(tr, func(s *egressSub) { s.start.Group, s.order = 3, track.Descending })
+			r.add(tr, func(s *Sub) { s.Start.Group, s.Order = 3, track.Descending })
 		}},
 		{"equals-take-turns", func(r *rig) {
 			for _, name := range []string{"a", "b", "c"} {
@@ -104,7 +105,7 @@ func TestEgressOrder(t *testing.T) {
 		}},
 		{"new-groups-demote", func(r *rig) {
 			tr := r.track("video")
-			r.add(tr, func(s *egressSub) { s.order = track.Descending })
+			r.add(tr, func(s *Sub) { s.Order = track.Descending })
 			for g := range uint64(4) {
 				objects(r.t, subgroup(r.t, tr, g, 0), 0, 0, 100)
 				r.run()
@@ -124,10 +125,10 @@ func TestEgressOrder(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, EgressConfig{})
+			r := newRig(t, Config{})
 			tt.do(r)
 			r.run()
-			checkGolden(t, "egress-"+tt.name+".txt", []byte(strings.Join(r.trace, "\n")+"\n"))
+			checkGolden(t, tt.name+".txt", []byte(strings.Join(r.trace, "\n")+"\n"))
 		})
 	}
 }
@@ -135,7 +136,7 @@ func TestEgressOrder(t *testing.T) {
 // TestEgressFairness checks deficit round robin over objects of different
 // sizes: subscriptions of one class get the same number of bytes.
 func TestEgressFairness(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	sizes := map[string]int{"small": 300, "medium": 9000, "large": 100_000}
 	for name, size := range sizes {
 		tr := r.track(name)
@@ -143,7 +144,7 @@ func TestEgressFairness(t *testing.T) {
 		objects(t, w, 0, uint64(1_000_000/size), size)
 		r.add(tr, nil)
 	}
-	r.conn.stats = ConnStats{BytesSent: 1} // measures, but sends nothing
+	r.conn.stats = conn.Stats{BytesSent: 1} // measures, but sends nothing
 	got := map[string]int{}
 	for range 20 {
 		r.core.backlog.sent(unlimited) // as if all had been
@@ -157,7 +158,7 @@ func TestEgressFairness(t *testing.T) {
 		}
 	}
 	for name, n := range got {
-		if n < 300_000 || n > got["large"]+2*egressQuantum || n < got["large"]-2*egressQuantum {
+		if n < 300_000 || n > got["large"]+2*quantum || n < got["large"]-2*quantum {
 			t.Errorf("%s got %d bytes, large %d", name, n, got["large"])
 		}
 	}
@@ -165,8 +166,8 @@ func TestEgressFairness(t *testing.T) {
 
 func aliasOf(r *rig, tr *track.Track) uint64 {
 	for _, s := range r.core.subs {
-		if s.cfg.track == tr {
-			return s.cfg.alias
+		if s.cfg.Track == tr {
+			return s.cfg.Alias
 		}
 	}
 	return 0
@@ -175,7 +176,7 @@ func aliasOf(r *rig, tr *track.Track) uint64 {
 // TestEgressUrgentIsNotHeldUp checks that what ranks better goes ahead of what
 // waits, also while the transport is full of what ranks worse.
 func TestEgressUrgentIsNotHeldUp(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	video, audio := r.track("video", priority(64)), r.track("audio", priority(16))
 	r.add(video, nil)
 	r.add(audio, nil)
@@ -200,7 +201,7 @@ func TestEgressUrgentIsNotHeldUp(t *testing.T) {
 // TestEgressUrgencies says where the classes of a connection go, and that
 // control, requests and padding keep their own.
 func TestEgressUrgencies(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	for i, p := range []uint64{0, 16, 64, 72, 72} {
 		tr := r.track(string(rune('a'+i)), priority(p))
 		objects(t, subgroup(t, tr, 0, 0), 0, 0, 10)
@@ -216,7 +217,7 @@ func TestEgressUrgencies(t *testing.T) {
 	// A better class moves the others down.
 	tr := r.track("z", priority(200))
 	objects(t, subgroup(t, tr, 0, 0), 0, 0, 10)
-	r.add(tr, func(s *egressSub) { s.priority = 1 })
+	r.add(tr, func(s *Sub) { s.Priority = 1 })
 	r.run()
 	want = []int{3, 4, 4, 4, 4, 2}
 	for i, s := range r.conn.streams {
@@ -228,18 +229,18 @@ func TestEgressUrgencies(t *testing.T) {
 
 // TestEgressPriorityUpdate raises a track that waits behind another.
 func TestEgressPriorityUpdate(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	a, b := r.track("a"), r.track("b")
-	r.add(a, func(s *egressSub) { s.priority = 10 })
-	sub := r.add(b, func(s *egressSub) { s.priority = 20 })
+	r.add(a, func(s *Sub) { s.Priority = 10 })
+	sub := r.add(b, func(s *Sub) { s.Priority = 20 })
 	for _, tr := range []*track.Track{a, b} {
 		objects(t, subgroup(t, tr, 0, 0), 0, 9, 50_000)
 	}
 	r.conn.stats.BytesSent = 1
 	r.run()
 	u := sub.cfg
-	u.priority = 5
-	r.core.handle(r.now, egressEvent{kind: egressUpdated, sub: sub, update: u})
+	u.Priority = 5
+	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
 	r.trace = nil
 	r.now = r.now.Add(10 * time.Millisecond)
 	r.conn.stats.BytesSent += 40_000 // of a

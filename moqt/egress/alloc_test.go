@@ -1,6 +1,6 @@
 //go:build !race
 
-package moqt
+package egress
 
 import (
 	"testing"
@@ -22,10 +22,10 @@ func TestEgressAllocations(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{MaxGroups: 8})
-			var es []*egress
+			var es []*Scheduler
 			for range viewers {
-				e := newEgress(nullConn{}, EgressConfig{}, nil, nil)
-				e.add(egressSubTo(tr))
+				e := New(nullConn{}, Config{}, nil, nil)
+				e.Add(subTo(tr))
 				e.take()
 				es = append(es, e)
 			}

@@ -1,66 +1,67 @@
-package moqt
+package egress
 
 import (
 	"slices"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// What happens to an egressCore.
-type egressEventKind uint8
+// What happens to an core.
+type eventKind uint8
 
 const (
-	egressAdded    egressEventKind = iota // sub
-	egressUpdated                         // sub, update
-	egressRemoved                         // sub, code
-	egressDirty                           // sub: something changed on its track
-	egressMeasured                        // stats
-	egressOpened                          // stream, result: of the last action
-	egressWrote                           // stream, result, n: of the last action
+	evAdded    eventKind = iota // sub
+	evUpdated                   // sub, update
+	evRemoved                   // sub, code
+	evDirty                     // sub: something changed on its track
+	evMeasured                  // stats
+	evOpened                    // stream, result: of the last action
+	evWrote                     // stream, result, n: of the last action
 )
 
-// An egressEvent is what an egressCore is told.
-type egressEvent struct {
-	kind   egressEventKind
-	result egressResult
-	sub    *egressSubscription
-	stream *egressStream
+// An event is what an core is told.
+type event struct {
+	kind   eventKind
+	result result
+	sub    *subscription
+	stream *stream
 	n      int
 	code   wire.ResetCode
-	update egressSub
-	stats  ConnStats
+	update Sub
+	stats  conn.Stats
 }
 
-// An egressResult is how the transport took an action.
-type egressResult uint8
+// An result is how the transport took an action.
+type result uint8
 
 const (
-	egressOK      egressResult = iota
-	egressBlocked              // no credit now
-	egressStopped              // the peer wants no more of this stream
+	resultOK      result = iota
+	resultBlocked        // no credit now
+	resultStopped        // the peer wants no more of this stream
 )
 
-// What an egressCore wants done.
-type egressOp uint8
+// What an core wants done.
+type opcode uint8
 
 const (
-	egressSleep egressOp = iota // nothing until the next event, or until a time
-	egressOpen                  // stream: open it and tell the result
-	egressWrite                 // stream, data: write all or nothing and tell the result
-	egressRank                  // stream, urgency
-	egressFin                   // stream
-	egressReset                 // stream, code
-	egressDone                  // sub, doneCode, reason, streams: it is over
+	opSleep opcode = iota // nothing until the next event, or until a time
+	opOpen                // stream: open it and tell the result
+	opWrite               // stream, data: write all or nothing and tell the result
+	opRank                // stream, urgency
+	opFin                 // stream
+	opReset               // stream, code
+	opDone                // sub, doneCode, reason, streams: it is over
 )
 
-// An egressAction is one thing to do. It is valid until the next call of next.
-type egressAction struct {
-	op       egressOp
+// An action is one thing to do. It is valid until the next call of next.
+type action struct {
+	op       opcode
 	boundary bool // of a write: it ends where a reset must not cut
 	urgency  int
-	stream   *egressStream
-	sub      *egressSubscription
+	stream   *stream
+	sub      *subscription
 	data     []byte // part of a log, or of the stream's own bytes
 	code     wire.ResetCode
 	doneCode wire.PublishDoneCode
@@ -70,32 +71,32 @@ type egressAction struct {
 }
 
 const (
-	// egressQuantum is how much a subscription may write before one of the same
+	// quantum is how much a subscription may write before one of the same
 	// class has its turn, and the most that one write takes: a key frame cannot
 	// hold up what is more urgent.
-	egressQuantum = 16 << 10
-	// egressLeast is the smallest write that is tried at once after a larger one
+	quantum = 16 << 10
+	// leastWrite is the smallest write that is tried at once after a larger one
 	// was refused.
-	egressLeast = 256
+	leastWrite = 256
 )
 
-// An egressCore decides what a connection sends next. It has no goroutine,
+// An core decides what a connection sends next. It has no goroutine,
 // clock, lock or I/O: handle takes what happened, next says what to do. Given
 // the same calls, and tracks that do the same, it says the same.
 //
 // The order of the decisions is: expire what is too far behind, admit waiting
 // subgroups to streams, rank what has data, fill the transport up to its limit.
-type egressCore struct {
-	cfg     EgressConfig
-	subs    []*egressSubscription
+type core struct {
+	cfg     Config
+	subs    []*subscription
 	turn    int // index in subs of who is next among equals
-	queue   []egressAction
-	taken   int           // of queue, by next
-	spent   *egressStream // of the last action; nothing refers to it any more
-	free    []*egressStream
+	queue   []action
+	taken   int     // of queue, by next
+	spent   *stream // of the last action; nothing refers to it any more
+	free    []*stream
 	classes []uint16 // of the subscriptions, ascending, each once
-	backlog egressBacklog
-	counts  egressCounts
+	backlog backlog
+	counts  counts
 
 	open     int       // streams
 	lastID   uint64    // of a stream
@@ -105,42 +106,42 @@ type egressCore struct {
 	expireAt time.Time // when to look for what is too far behind
 }
 
-func newEgressCore(cfg EgressConfig) *egressCore {
+func newCore(cfg Config) *core {
 	cfg = cfg.withDefaults()
-	return &egressCore{cfg: cfg, backlog: newEgressBacklog(cfg)}
+	return &core{cfg: cfg, backlog: newBacklog(cfg)}
 }
 
 // handle takes one event.
-func (c *egressCore) handle(now time.Time, ev egressEvent) {
+func (c *core) handle(now time.Time, ev event) {
 	switch ev.kind {
-	case egressAdded:
+	case evAdded:
 		c.subs = append(c.subs, ev.sub)
 		c.classify()
 		c.sync(now, ev.sub)
-	case egressUpdated:
+	case evUpdated:
 		if !ev.sub.over {
 			c.update(now, ev.sub, ev.update)
 		}
-	case egressRemoved:
+	case evRemoved:
 		if !ev.sub.over {
 			c.finish(ev.sub, ev.code, wire.PublishDoneSubscriptionEnded, "the subscription was cancelled")
 		}
-	case egressDirty:
+	case evDirty:
 		if !ev.sub.over {
 			c.sync(now, ev.sub)
 		}
-	case egressMeasured:
+	case evMeasured:
 		c.backlog.measure(now, ev.stats)
-	case egressOpened:
+	case evOpened:
 		c.opened(now, ev.stream, ev.result)
-	case egressWrote:
+	case evWrote:
 		c.wrote(now, ev.stream, ev.result, ev.n)
 	}
 }
 
-// next returns what to do now. After egressOpen and egressWrite the result must
+// next returns what to do now. After opOpen and opWrite the result must
 // be handled before next is called again.
-func (c *egressCore) next(now time.Time) egressAction {
+func (c *core) next(now time.Time) action {
 	if c.spent != nil {
 		c.recycle(c.spent)
 		c.spent = nil
@@ -156,23 +157,23 @@ func (c *egressCore) next(now time.Time) egressAction {
 		return a
 	}
 	if st := c.admit(); st != nil {
-		return egressAction{op: egressOpen, stream: st}
+		return action{op: opOpen, stream: st}
 	}
 	return c.fill(now)
 }
 
-func (c *egressCore) enqueue(a egressAction) { c.queue = append(c.queue, a) }
+func (c *core) enqueue(a action) { c.queue = append(c.queue, a) }
 
-func (c *egressCore) dequeue() (egressAction, bool) {
+func (c *core) dequeue() (action, bool) {
 	if c.taken == len(c.queue) {
-		return egressAction{}, false
+		return action{}, false
 	}
 	a := c.queue[c.taken]
-	c.queue[c.taken] = egressAction{}
+	c.queue[c.taken] = action{}
 	if c.taken++; c.taken == len(c.queue) {
 		c.queue, c.taken = c.queue[:0], 0
 	}
-	if a.op == egressFin || a.op == egressReset {
+	if a.op == opFin || a.op == opReset {
 		c.spent = a.stream
 	}
 	return a, true
@@ -180,8 +181,8 @@ func (c *egressCore) dequeue() (egressAction, bool) {
 
 // sleep returns the action for when there is nothing to do. waiting says that
 // there is data which the limit holds back.
-func (c *egressCore) sleep(now time.Time, waiting bool) egressAction {
-	a := egressAction{op: egressSleep}
+func (c *core) sleep(now time.Time, waiting bool) action {
+	a := action{op: opSleep}
 	if c.parked || c.starved {
 		a.until = c.retry
 	}
@@ -197,13 +198,13 @@ func (c *egressCore) sleep(now time.Time, waiting bool) egressAction {
 }
 
 // park has the core try again in a tick.
-func (c *egressCore) park(now time.Time) {
+func (c *core) park(now time.Time) {
 	if !c.parked && !c.starved {
 		c.retry = now.Add(c.cfg.Tick)
 	}
 }
 
-func (c *egressCore) unpark() {
+func (c *core) unpark() {
 	c.parked, c.starved = false, false
 	for _, s := range c.subs {
 		for _, st := range s.streams {
@@ -214,13 +215,13 @@ func (c *egressCore) unpark() {
 
 // admit returns the waiting subgroup that gets the next stream, nil if there is
 // none or no stream. What has to wait, sync drops when a newer group comes.
-func (c *egressCore) admit() (best *egressStream) {
+func (c *core) admit() (best *stream) {
 	if c.starved || c.open >= c.cfg.MaxStreams {
 		return nil
 	}
 	for _, s := range c.subs {
 		for _, st := range s.streams {
-			if st.state == egressWaiting && (best == nil || st.before(best)) {
+			if st.state == waiting && (best == nil || st.before(best)) {
 				best = st
 			}
 		}
@@ -228,17 +229,17 @@ func (c *egressCore) admit() (best *egressStream) {
 	return best
 }
 
-// opened takes the result of egressOpen.
-func (c *egressCore) opened(now time.Time, st *egressStream, result egressResult) {
+// opened takes the result of opOpen.
+func (c *core) opened(now time.Time, st *stream, result result) {
 	s := st.sub
-	if result != egressOK {
+	if result != resultOK {
 		c.park(now)
 		c.starved = true
 		c.block(now, s)
 		return
 	}
 	s.blocked = time.Time{}
-	st.state = egressStreaming
+	st.state = streaming
 	c.lastID++
 	st.id = c.lastID
 	s.opened++
@@ -249,7 +250,7 @@ func (c *egressCore) opened(now time.Time, st *egressStream, result egressResult
 }
 
 // fill returns the next write, or sleep.
-func (c *egressCore) fill(now time.Time) egressAction {
+func (c *core) fill(now time.Time) action {
 	for {
 		st := c.pick()
 		if st == nil {
@@ -259,7 +260,7 @@ func (c *egressCore) fill(now time.Time) egressAction {
 			return c.sleep(now, true)
 		}
 		if data, boundary := st.data(); len(data) > 0 {
-			return egressAction{op: egressWrite, stream: st, data: data, boundary: boundary}
+			return action{op: opWrite, stream: st, data: data, boundary: boundary}
 		}
 		c.settle(st) // evicted
 		if a, ok := c.dequeue(); ok {
@@ -271,8 +272,8 @@ func (c *egressCore) fill(now time.Time) egressAction {
 // pick returns the stream whose data goes next: by class, then by deficit round
 // robin among subscriptions of the same class, then by the subscription's own
 // order.
-func (c *egressCore) pick() *egressStream {
-	var best *egressStream
+func (c *core) pick() *stream {
+	var best *stream
 	at := 0
 	for i := range c.subs {
 		i = (c.turn + i) % len(c.subs)
@@ -285,17 +286,17 @@ func (c *egressCore) pick() *egressStream {
 		return nil
 	}
 	if s := best.sub; s.deficit <= 0 {
-		s.deficit += egressQuantum
+		s.deficit += quantum
 	}
 	c.turn = at
 	return best
 }
 
-// wrote takes the result of egressWrite.
-func (c *egressCore) wrote(now time.Time, st *egressStream, result egressResult, n int) {
+// wrote takes the result of opWrite.
+func (c *core) wrote(now time.Time, st *stream, result result, n int) {
 	s := st.sub
 	switch result {
-	case egressOK:
+	case resultOK:
 		s.blocked = time.Time{}
 		st.advance(n)
 		c.counts.bytes += uint64(n)
@@ -304,15 +305,15 @@ func (c *egressCore) wrote(now time.Time, st *egressStream, result egressResult,
 			c.turn = (slices.Index(c.subs, s) + 1) % len(c.subs)
 		}
 		c.settle(st)
-	case egressBlocked:
+	case resultBlocked:
 		// There may be credit for less.
 		st.chunk = max(1, min(st.chunk, n)/4)
-		if st.chunk < egressLeast {
+		if st.chunk < leastWrite {
 			c.park(now)
 			c.parked, st.parked = true, true
 			c.block(now, s)
 		}
-	case egressStopped:
+	case resultStopped:
 		c.counts.stops++
 		c.drop(st, wire.ResetCancelled)
 		c.conclude(s)
@@ -320,7 +321,7 @@ func (c *egressCore) wrote(now time.Time, st *egressStream, result egressResult,
 }
 
 // block notes that s has data and no credit, and ends s when that lasts.
-func (c *egressCore) block(now time.Time, s *egressSubscription) {
+func (c *core) block(now time.Time, s *subscription) {
 	if s.blocked.IsZero() {
 		s.blocked = now
 	}
@@ -331,14 +332,14 @@ func (c *egressCore) block(now time.Time, s *egressSubscription) {
 }
 
 // settle ends a stream whose log is at its end.
-func (c *egressCore) settle(st *egressStream) {
+func (c *core) settle(st *stream) {
 	s := st.sub
 	switch end, code := st.end(); {
-	case end == egressGoesOn:
+	case end == goesOn:
 		return
-	case end == egressCut:
+	case end == cutShort:
 		c.drop(st, code)
-	case st.state == egressStreaming:
+	case st.state == streaming:
 		c.fin(st)
 	}
 	c.conclude(s)

@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -25,16 +26,16 @@ type tester interface {
 // A fakeOut is a Conn for an egress: it takes what is written within limits
 // that the test sets, and keeps it.
 type fakeOut struct {
-	Conn // no other method is called
-	ctx  context.Context
-	end  context.CancelCauseFunc
+	conn.Conn // no other method is called
+	ctx       context.Context
+	end       context.CancelCauseFunc
 
 	mu      sync.Mutex
 	slots   int // streams that may still be opened
 	credit  int // bytes that all streams may still take
 	window  int // credit of each new stream
 	streams []*fakeStream
-	stats   ConnStats
+	stats   conn.Stats
 }
 
 func newFakeOut() *fakeOut {
@@ -44,17 +45,17 @@ func newFakeOut() *fakeOut {
 
 func (c *fakeOut) Context() context.Context { return c.ctx }
 
-func (c *fakeOut) Stats() ConnStats {
+func (c *fakeOut) Stats() conn.Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stats
 }
 
-func (c *fakeOut) OpenUniStream() (SendStream, error) {
+func (c *fakeOut) OpenUniStream() (conn.SendStream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.slots == 0 {
-		return nil, ErrStreamLimit
+		return nil, conn.ErrStreamLimit
 	}
 	c.slots--
 	s := &fakeStream{conn: c, credit: c.window}
@@ -64,15 +65,15 @@ func (c *fakeOut) OpenUniStream() (SendStream, error) {
 
 // A fakeStream is a stream of a fakeOut. The connection's lock guards it.
 type fakeStream struct {
-	SendStream // no other method is called
-	conn       *fakeOut
-	data       []byte
-	boundary   int // bytes at the last SetReliableBoundary
-	credit     int
-	urgency    int
-	stopped    bool
-	fin        bool
-	reset      *wire.ResetCode
+	conn.SendStream // no other method is called
+	conn            *fakeOut
+	data            []byte
+	boundary        int // bytes at the last SetReliableBoundary
+	credit          int
+	urgency         int
+	stopped         bool
+	fin             bool
+	reset           *wire.ResetCode
 }
 
 func (s *fakeStream) TryWrite(p []byte) error {
@@ -84,9 +85,9 @@ func (s *fakeStream) TryWrite(p []byte) error {
 	case len(p) == 0:
 		panic("empty write")
 	case s.stopped:
-		return fmt.Errorf("fake: %w", &StreamError{Code: wire.ResetCancelled, Remote: true})
+		return fmt.Errorf("fake: %w", &conn.StreamError{Code: wire.ResetCancelled, Remote: true})
 	case len(p) > s.credit || len(p) > s.conn.credit:
-		return ErrWouldBlock
+		return conn.ErrWouldBlock
 	}
 	s.data = append(s.data, p...)
 	s.credit -= len(p)
@@ -193,8 +194,8 @@ func (p sentStream) String() string {
 // A rig steps a core by hand, in its own time, over a fakeOut.
 type rig struct {
 	t     tester
-	e     *egress // only what executes actions is used
-	core  *egressCore
+	e     *Scheduler // only what executes actions is used
+	core  *core
 	conn  *fakeOut
 	now   time.Time
 	trace []string // writes and ends, in order
@@ -202,9 +203,9 @@ type rig struct {
 	names map[*track.Track]string
 }
 
-func newRig(t tester, cfg EgressConfig) *rig {
+func newRig(t tester, cfg Config) *rig {
 	r := &rig{t: t, conn: newFakeOut(), now: time.Unix(1_800_000_000, 0), names: map[*track.Track]string{}}
-	r.e = newEgress(r.conn, cfg, nil, nil)
+	r.e = New(r.conn, cfg, nil, nil)
 	r.core = r.e.core
 	return r
 }
@@ -220,40 +221,40 @@ func (r *rig) track(name string, props ...track.Property) *track.Track {
 }
 
 // add subscribes to tr from its current group on, with what set changes.
-func (r *rig) add(tr *track.Track, set func(*egressSub)) *egressSubscription {
-	sub := egressSub{
-		alias: uint64(len(r.names)), track: tr, start: tr.Resolve(track.CurrentGroup), endGroup: openEnd,
-		priority: track.DefaultPriority, order: tr.GroupOrder(), forward: true,
-		onDone: func(code wire.PublishDoneCode, reason string, streams uint64) {
+func (r *rig) add(tr *track.Track, set func(*Sub)) *subscription {
+	sub := Sub{
+		Alias: uint64(len(r.names)), Track: tr, Start: tr.Resolve(track.CurrentGroup), EndGroup: openEnd,
+		Priority: track.DefaultPriority, Order: tr.GroupOrder(), Forward: true,
+		OnDone: func(code wire.PublishDoneCode, reason string, streams uint64) {
 			r.done = append(r.done, fmt.Sprintf("%s %v %d", r.names[tr], code, streams))
 		},
 	}
 	if set != nil {
 		set(&sub)
 	}
-	s := newEgressSubscription(nil, sub)
-	r.core.handle(r.now, egressEvent{kind: egressAdded, sub: s})
+	s := newSubscription(nil, sub)
+	r.core.handle(r.now, event{kind: evAdded, sub: s})
 	return s
 }
 
 // look tells the core that something changed on all tracks.
 func (r *rig) look() {
-	for _, s := range append([]*egressSubscription(nil), r.core.subs...) {
-		r.core.handle(r.now, egressEvent{kind: egressDirty, sub: s})
+	for _, s := range append([]*subscription(nil), r.core.subs...) {
+		r.core.handle(r.now, event{kind: evDirty, sub: s})
 	}
 }
 
 // run has the core look at everything, then does what it says until it sleeps.
-func (r *rig) run() egressAction {
+func (r *rig) run() action {
 	r.t.Helper()
 	r.look()
-	r.core.handle(r.now, egressEvent{kind: egressMeasured, stats: r.conn.Stats()})
+	r.core.handle(r.now, event{kind: evMeasured, stats: r.conn.Stats()})
 	for i := 0; ; i++ {
 		if i > 1_000_000 {
 			r.t.Fatal("the core never sleeps")
 		}
 		a := r.core.next(r.now)
-		if a.op == egressSleep {
+		if a.op == opSleep {
 			return a
 		}
 		r.note(a)
@@ -263,22 +264,22 @@ func (r *rig) run() egressAction {
 	}
 }
 
-func (r *rig) note(a egressAction) {
+func (r *rig) note(a action) {
 	st := a.stream
 	if st == nil {
 		return
 	}
-	name := fmt.Sprintf("%s %d/%d", r.names[st.sub.cfg.track], st.group, st.log.Header().Subgroup)
+	name := fmt.Sprintf("%s %d/%d", r.names[st.sub.cfg.Track], st.group, st.log.Header().Subgroup)
 	switch a.op {
-	case egressOpen:
+	case opOpen:
 		r.trace = append(r.trace, "open  "+name)
-	case egressWrite:
+	case opWrite:
 		r.trace = append(r.trace, fmt.Sprintf("write %s %d", name, len(a.data)))
-	case egressFin:
+	case opFin:
 		r.trace = append(r.trace, "fin   "+name)
-	case egressReset:
+	case opReset:
 		r.trace = append(r.trace, fmt.Sprintf("reset %s %v", name, a.code))
-	case egressRank:
+	case opRank:
 		r.trace = append(r.trace, fmt.Sprintf("rank  %s %d", name, a.urgency))
 	}
 }

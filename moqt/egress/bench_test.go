@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"context"
@@ -6,28 +6,29 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
 // A nullConn takes everything and keeps nothing.
-type nullConn struct{ Conn }
+type nullConn struct{ conn.Conn }
 
 // nullSent counts the bytes that nullConns took.
 var nullSent atomic.Int64
 
-type nullStream struct{ SendStream }
+type nullStream struct{ conn.SendStream }
 
-var theNullStream SendStream = nullStream{}
+var theNullStream conn.SendStream = nullStream{}
 
-func (nullConn) OpenUniStream() (SendStream, error) { return theNullStream, nil }
-func (nullConn) Stats() ConnStats                   { return ConnStats{} }
-func (nullConn) Context() context.Context           { return context.Background() }
-func (nullStream) TryWrite(p []byte) error          { nullSent.Add(int64(len(p))); return nil }
-func (nullStream) Close() error                     { return nil }
-func (nullStream) CancelWrite(wire.ResetCode)       {}
-func (nullStream) SetPriority(int, bool)            {}
-func (nullStream) SetReliableBoundary()             {}
+func (nullConn) OpenUniStream() (conn.SendStream, error) { return theNullStream, nil }
+func (nullConn) Stats() conn.Stats                       { return conn.Stats{} }
+func (nullConn) Context() context.Context                { return context.Background() }
+func (nullStream) TryWrite(p []byte) error               { nullSent.Add(int64(len(p))); return nil }
+func (nullStream) Close() error                          { return nil }
+func (nullStream) CancelWrite(wire.ResetCode)            {}
+func (nullStream) SetPriority(int, bool)                 {}
+func (nullStream) SetReliableBoundary()                  {}
 
 // BenchmarkEgress is what a video frame at 4 Mb/s and 30 fps costs the schedulers
 // of its viewers, all on one core and without a transport: the floor under what
@@ -37,10 +38,10 @@ func BenchmarkEgress(b *testing.B) {
 		for _, viewers := range []int{1, 100, 1000} {
 			b.Run(fmt.Sprintf("bytes=%d/viewers=%d", size, viewers), func(b *testing.B) {
 				tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{MaxGroups: 2})
-				var es []*egress
+				var es []*Scheduler
 				for range viewers {
-					e := newEgress(nullConn{}, EgressConfig{}, nil, nil)
-					e.add(egressSubTo(tr))
+					e := New(nullConn{}, Config{}, nil, nil)
+					e.Add(subTo(tr))
 					e.take()
 					es = append(es, e)
 				}
@@ -75,11 +76,11 @@ func BenchmarkEgress(b *testing.B) {
 func BenchmarkEgressTracks(b *testing.B) {
 	for _, tracks := range []int{3, 64} {
 		b.Run(fmt.Sprintf("tracks=%d", tracks), func(b *testing.B) {
-			e := newEgress(nullConn{}, EgressConfig{}, nil, nil)
+			e := New(nullConn{}, Config{}, nil, nil)
 			trs, ws := make([]*track.Track, tracks), make([]*track.SubgroupWriter, tracks)
 			for i := range trs {
 				trs[i] = track.New(track.Name{Name: "video"}, track.Info{}, track.Config{MaxGroups: 2})
-				e.add(egressSubTo(trs[i]))
+				e.Add(subTo(trs[i]))
 			}
 			payload := make([]byte, 400)
 			b.ReportAllocs()

@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"fmt"
@@ -102,14 +102,14 @@ func TestEgressJoin(t *testing.T) {
 	} {
 		for _, size := range []int{0, 10, 5000} {
 			t.Run(fmt.Sprintf("%s/bytes=%d", tt.name, size), func(t *testing.T) {
-				r := newRig(t, EgressConfig{})
+				r := newRig(t, Config{})
 				tr := r.track("video")
 				for g := uint64(2); g < 5; g++ {
 					wholeGroup(t, tr, g, 5, size)
 				}
 				w := subgroup(t, tr, 5, 0)
 				objects(t, w, 0, 9, size)
-				r.add(tr, func(s *egressSub) { s.start, s.endGroup, s.alias = tt.start, tt.end, 77 })
+				r.add(tr, func(s *Sub) { s.Start, s.EndGroup, s.Alias = tt.start, tt.end, 77 })
 				r.run()
 				expect(t, "at once", r.sent(), tt.at...)
 				objects(t, w, 10, 14, size)
@@ -162,7 +162,7 @@ func TestEgressHeader(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, EgressConfig{})
+			r := newRig(t, Config{})
 			tr := r.track("video")
 			r.add(tr, nil)
 			w, err := tr.Subgroup(track.HeaderFromWire(tt.in))
@@ -183,7 +183,7 @@ func TestEgressHeader(t *testing.T) {
 // have properties: the header that is encoded anew keeps them, and a mark of
 // the end is one afterwards.
 func TestEgressKeepsProperties(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	w, err := tr.Subgroup(track.SubgroupHeader{Properties: true, FirstObject: true})
 	if err != nil {
@@ -199,7 +199,7 @@ func TestEgressKeepsProperties(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, object := range []uint64{1, 1001, 2001} {
-		r.add(tr, func(s *egressSub) { s.start.Object = object })
+		r.add(tr, func(s *Sub) { s.Start.Object = object })
 	}
 	r.run()
 	expect(t, "streams", r.sent(), "0/0 1000..5000 ", "0/0 2000..5000 ", "0/0 5000..5000 ")
@@ -219,7 +219,7 @@ func TestEgressKeepsProperties(t *testing.T) {
 }
 
 func TestEgressCutThrough(t *testing.T) {
-	r := newRig(t, EgressConfig{})
+	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
 	w := subgroup(t, tr, 0, 0)
@@ -244,7 +244,7 @@ func TestEgressEndsAsTheLog(t *testing.T) {
 	}
 	for _, early := range []bool{true, false} { // the subscriber is there before the cut
 		for _, code := range codes {
-			r := newRig(t, EgressConfig{})
+			r := newRig(t, Config{})
 			tr := r.track("video")
 			if early {
 				r.add(tr, nil)
@@ -265,7 +265,7 @@ func TestEgressEndsAsTheLog(t *testing.T) {
 		}
 	}
 	t.Run("evicted while open", func(t *testing.T) {
-		r := newRig(t, EgressConfig{})
+		r := newRig(t, Config{})
 		tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{MaxGroups: 2})
 		r.add(tr, nil)
 		objects(t, subgroup(t, tr, 0, 0), 0, 4, 100)
@@ -276,7 +276,7 @@ func TestEgressEndsAsTheLog(t *testing.T) {
 		expect(t, "streams", r.sent(), "0/0 0..4 first TOO_FAR_BEHIND", "1/0 0..0 first FIN", "2/0 0..0 first FIN")
 	})
 	t.Run("evicted with data to send", func(t *testing.T) {
-		r := newRig(t, EgressConfig{})
+		r := newRig(t, Config{})
 		tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{MaxGroups: 2})
 		r.conn.window = 1000
 		r.add(tr, nil)
@@ -288,7 +288,7 @@ func TestEgressEndsAsTheLog(t *testing.T) {
 		expect(t, "streams", r.sent(), "0/0 0..2 first cut TOO_FAR_BEHIND", "1/0 0..0 first FIN", "2/0 0..0 first FIN")
 	})
 	t.Run("an empty subgroup", func(t *testing.T) {
-		r := newRig(t, EgressConfig{})
+		r := newRig(t, Config{})
 		tr := r.track("video")
 		r.add(tr, nil)
 		w := subgroup(t, tr, 0, 0)

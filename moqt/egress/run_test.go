@@ -1,4 +1,4 @@
-package moqt
+package egress
 
 import (
 	"context"
@@ -19,11 +19,11 @@ import (
 )
 
 // runEgress runs an egress on conn until the test ends.
-func runEgress(t testing.TB, conn *fakeOut, metrics *egressMetrics) (e *egress, stop func() error) {
-	e = newEgress(conn, EgressConfig{}, slog.New(slog.DiscardHandler), metrics)
+func runEgress(t testing.TB, conn *fakeOut, metrics *Metrics) (e *Scheduler, stop func() error) {
+	e = New(conn, Config{}, slog.New(slog.DiscardHandler), metrics)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- e.run(ctx) }()
+	go func() { ended <- e.Run(ctx) }()
 	stop = sync.OnceValue(func() error {
 		cancel(errStopped)
 		return <-ended
@@ -34,11 +34,11 @@ func runEgress(t testing.TB, conn *fakeOut, metrics *egressMetrics) (e *egress, 
 
 var errStopped = errors.New("the test stops it")
 
-func egressSubTo(tr *track.Track) egressSub {
-	return egressSub{
-		alias: 1, track: tr, start: tr.Resolve(track.CurrentGroup), endGroup: openEnd,
-		priority: track.DefaultPriority, order: track.Ascending, forward: true,
-		onDone: func(wire.PublishDoneCode, string, uint64) {},
+func subTo(tr *track.Track) Sub {
+	return Sub{
+		Alias: 1, Track: tr, Start: tr.Resolve(track.CurrentGroup), EndGroup: openEnd,
+		Priority: track.DefaultPriority, Order: track.Ascending, Forward: true,
+		OnDone: func(wire.PublishDoneCode, string, uint64) {},
 	}
 }
 
@@ -48,16 +48,16 @@ func TestEgressRunIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newFakeOut()
 		reg := prometheus.NewRegistry()
-		metrics := newEgressMetrics(reg)
-		newEgressMetrics(reg) // another session on the same registry
+		metrics := NewMetrics(reg)
+		NewMetrics(reg) // another session on the same registry
 		e, stop := runEgress(t, conn, metrics)
 		tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{})
 		done := make(chan string, 1)
-		sub := egressSubTo(tr)
-		sub.onDone = func(code wire.PublishDoneCode, reason string, streams uint64) {
+		sub := subTo(tr)
+		sub.OnDone = func(code wire.PublishDoneCode, reason string, streams uint64) {
 			done <- fmt.Sprint(code, " ", reason, " ", streams)
 		}
-		e.add(sub)
+		e.Add(sub)
 		start := time.Now()
 		for g := range uint64(3) {
 			w := subgroup(t, tr, g, 0)
@@ -101,7 +101,7 @@ func TestEgressRunRetries(t *testing.T) {
 		e, _ := runEgress(t, conn, nil)
 		tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{})
 		wholeGroup(t, tr, 0, 1, 10)
-		h := e.add(egressSubTo(tr))
+		h := e.Add(subTo(tr))
 		time.Sleep(time.Second)
 		conn.mu.Lock()
 		conn.slots = 1
@@ -109,7 +109,7 @@ func TestEgressRunRetries(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
 		expect(t, "streams", []string{conn.streams[0].parse(t).String()}, "0/0 0..0 first FIN")
-		h.remove(wire.ResetCancelled)
+		h.Remove(wire.ResetCancelled)
 		synctest.Wait()
 		if n := len(e.core.subs); n != 0 {
 			t.Errorf("%d subscriptions are left", n)
@@ -131,14 +131,14 @@ func TestEgressRunEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn := newFakeOut()
-				e := newEgress(conn, EgressConfig{}, nil, nil)
+				e := New(conn, Config{}, nil, nil)
 				ctx, cancel := context.WithCancelCause(context.Background())
 				ended := make(chan error, 1)
-				go func() { ended <- e.run(ctx) }()
+				go func() { ended <- e.Run(ctx) }()
 				tr := track.New(track.Name{Name: "video"}, track.Info{}, track.Config{})
 				var detached atomic.Int32
 				objects(t, subgroup(t, tr, 0, 0), 0, 0, 10)
-				h := e.add(egressSubTo(tr))
+				h := e.Add(subTo(tr))
 				synctest.Wait()
 				detach := h.sub.detach
 				h.sub.detach = func() { detached.Add(1); detach() }
@@ -151,9 +151,9 @@ func TestEgressRunEnds(t *testing.T) {
 					t.Error("the track still has the egress as a notifier")
 				}
 				// What comes too late has no effect.
-				late := e.add(egressSubTo(tr))
-				late.update(egressSub{})
-				late.remove(wire.ResetCancelled)
+				late := e.Add(subTo(tr))
+				late.Update(Sub{})
+				late.Remove(wire.ResetCancelled)
 				if len(e.calls) != 0 {
 					t.Errorf("%d calls wait for nobody", len(e.calls))
 				}
@@ -168,7 +168,7 @@ func TestEgressRunEnds(t *testing.T) {
 func TestEgressRace(t *testing.T) {
 	conn := newFakeOut()
 	conn.window = 100_000
-	e, stop := runEgress(t, conn, newEgressMetrics(nil))
+	e, stop := runEgress(t, conn, NewMetrics(nil))
 	var writers, subscribers sync.WaitGroup
 	var added, done atomic.Int64
 	for range 4 {
@@ -187,16 +187,16 @@ func TestEgressRace(t *testing.T) {
 		})
 		subscribers.Go(func() {
 			for i := range 30 {
-				sub := egressSubTo(tr)
-				sub.onDone = func(wire.PublishDoneCode, string, uint64) { done.Add(1) }
+				sub := subTo(tr)
+				sub.OnDone = func(wire.PublishDoneCode, string, uint64) { done.Add(1) }
 				added.Add(1)
-				h := e.add(sub)
+				h := e.Add(sub)
 				u := sub
-				u.priority = uint8(i)
-				u.forward = i%3 > 0
-				h.update(u)
+				u.Priority = uint8(i)
+				u.Forward = i%3 > 0
+				h.Update(u)
 				if i%2 == 0 {
-					h.remove(wire.ResetCancelled)
+					h.Remove(wire.ResetCancelled)
 				}
 				time.Sleep(100 * time.Microsecond)
 			}
