@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/egress"
-	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
 // A driver runs one session's core: it turns what the connection does into
 // events and carries out the actions. All its fields but events belong to the
-// loop; readers run in goroutines of their own.
+// loop; readers run in goroutines of their own. Under Step there are none: what
+// they would wait for is looked at in turn.
 type driver struct {
 	s      *Session
+	now    func() time.Time
+	steps  *stepper        // of Step; nil under Run
 	ctx    context.Context // of the readers
 	wg     sync.WaitGroup
 	events chan event // from the readers
@@ -27,12 +29,6 @@ type driver struct {
 	unis    map[streamID]*uni
 	egress  *egress.Scheduler
 	serves  map[streamID]*egress.Handle
-}
-
-// A uni is an inbound unidirectional stream.
-type uni struct {
-	recv    ReceiveStream
-	verdict chan *track.SubgroupWriter // of a data stream: what to fill, nil to leave it
 }
 
 // What the driver tells itself.
@@ -58,6 +54,7 @@ type (
 func newDriver(s *Session) *driver {
 	return &driver{
 		s:      s,
+		now:    time.Now,
 		events: make(chan event, 64),
 		pipes:  make(map[streamID]*pipe),
 		unis:   make(map[streamID]*uni),
@@ -70,11 +67,10 @@ func newDriver(s *Session) *driver {
 // started: nil when the peer left cleanly, context.Cause(ctx) when ctx ended,
 // else the *SessionError.
 func (s *Session) Run(ctx context.Context) error {
-	s.met.opened.Inc()
 	d := s.drv
 	rctx, cancel := context.WithCancelCause(context.Background())
 	d.ctx = rctx
-	d.egress = egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
+	d.begin()
 	err := d.openControl(ctx)
 	if err == nil {
 		d.spawn(d.acceptStreams)
@@ -87,20 +83,13 @@ func (s *Session) Run(ctx context.Context) error {
 		})
 		d.loop(ctx)
 	} else {
-		d.do(s.core.handle(time.Now(), evLost{err}))
+		d.do(s.core.handle(d.now(), evLost{err}))
 	}
 	se := s.core.err
 	_ = s.conn.CloseWithError(se.Code, se.Reason) // unblocks every read; it may be closed already
 	cancel(se)
 	d.wg.Wait()
-
-	s.mu.Lock()
-	s.closed, s.calls = true, nil
-	s.mu.Unlock()
-	s.err = se
-	close(s.done)
-	s.met.closed.WithLabelValues(s.met.code(se)).Inc()
-	s.cfg.Log.Info("session ended", "err", se)
+	d.finish(se)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -110,33 +99,61 @@ func (s *Session) Run(ctx context.Context) error {
 	return se
 }
 
+// begin makes what the session needs to run.
+func (d *driver) begin() {
+	s := d.s
+	s.met.opened.Inc()
+	d.egress = egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
+}
+
+// finish tells that the session is over, for which se is the reason.
+func (d *driver) finish(se *SessionError) {
+	s := d.s
+	s.mu.Lock()
+	s.closed, s.calls = true, nil
+	s.mu.Unlock()
+	s.err = se
+	close(s.done)
+	s.met.closed.WithLabelValues(s.met.code(se)).Inc()
+	s.cfg.Log.Info("session ended", "err", se)
+}
+
+// controlRetry is how soon the opening of our control stream is tried again.
+const controlRetry = 5 * time.Millisecond
+
 // openControl opens our control stream, before any other. The peer may not have
 // granted a stream yet.
 func (d *driver) openControl(ctx context.Context) error {
 	deadline := time.NewTimer(d.s.cfg.SetupTimeout)
 	defer deadline.Stop()
 	for {
-		send, err := d.s.conn.OpenUniStream()
-		if err == nil {
-			d.pipes[ownControl] = newPipe(ownControl, send, nil)
-			d.watch(d.pipes[ownControl])
-			d.do(d.s.core.start(time.Now()))
-			return nil
-		}
-		if !errors.Is(err, ErrStreamLimit) {
+		if err := d.tryControl(); !errors.Is(err, ErrStreamLimit) {
 			return err
 		}
-		retry := time.NewTimer(5 * time.Millisecond)
+		retry := time.NewTimer(controlRetry)
 		select {
 		case <-retry.C:
 		case <-deadline.C:
-			return closing(wire.SessionControlMessageTimeout, "the peer grants no control stream")
+			return errNoControl
 		case <-ctx.Done():
 			return &SessionError{Code: wire.SessionNoError, Reason: "shutting down"}
 		case <-d.s.conn.Context().Done():
 			return context.Cause(d.s.conn.Context())
 		}
 	}
+}
+
+var errNoControl = closing(wire.SessionControlMessageTimeout, "the peer grants no control stream")
+
+func (d *driver) tryControl() error {
+	send, err := d.s.conn.OpenUniStream()
+	if err != nil {
+		return err
+	}
+	d.pipes[ownControl] = newPipe(ownControl, send, nil)
+	d.watch(d.pipes[ownControl])
+	d.do(d.s.core.start(d.now()))
+	return nil
 }
 
 // loop drives the core until the session is over.
@@ -204,7 +221,7 @@ func (d *driver) step(ev event) {
 		ev = e.ev
 	}
 	if ev != nil {
-		d.do(d.s.core.handle(time.Now(), ev))
+		d.do(d.s.core.handle(d.now(), ev))
 	}
 }
 
@@ -264,8 +281,7 @@ func (d *driver) tell(a action) {
 	case actAsk:
 		d.ask(a)
 	case actOver:
-		a.req.answered.Store(true)
-		a.req.end(a.cause)
+		a.req.finish(a.cause)
 	case actReply:
 		a.to <- a.r
 	case actEndTrack:
@@ -322,6 +338,10 @@ func (d *driver) spawn(f func()) { d.wg.Go(f) }
 
 // post hands ev to the loop. It reports false once the session is over.
 func (d *driver) post(ev event) bool {
+	if d.steps != nil {
+		d.steps.queue = append(d.steps.queue, ev)
+		return true
+	}
 	select {
 	case d.events <- ev:
 		return true
@@ -357,130 +377,29 @@ func (d *driver) readDatagrams() {
 	}
 }
 
-// read passes on what comes on a request or control stream.
-func (d *driver) read(sid streamID, recv ReceiveStream) {
-	buf := make([]byte, 1<<10)
+// read passes on what comes on a request or control stream, in pieces of buf. It
+// returns when that is over, or ErrWouldBlock where Read does not wait.
+func (d *driver) read(sid streamID, recv ReceiveStream, buf []byte) error {
 	for {
 		n, err := recv.Read(buf)
 		if n > 0 && !d.post(evBytes{sid, bytes.Clone(buf[:n])}) {
-			return
+			return nil
 		}
 		if errors.Is(err, io.EOF) {
 			d.post(evFin{sid})
-			return
+			return nil
+		}
+		if errors.Is(err, ErrWouldBlock) {
+			return err
 		}
 		if se, ok := errors.AsType[*StreamError](err); ok && se.Remote {
 			d.post(evReset{sid, se.Code})
 		}
 		if err != nil {
-			return
+			return nil
 		}
 	}
 }
 
-// accepted takes a new inbound unidirectional stream.
-func (d *driver) accepted(recv ReceiveStream) {
-	if len(d.unis) >= d.s.cfg.Limits.DataStreams+2 { // a control and a padding stream
-		recv.CancelRead(wire.ResetExcessiveLoad)
-		return
-	}
-	u := &uni{recv: recv, verdict: make(chan *track.SubgroupWriter, 1)}
-	sid := d.newSID()
-	d.unis[sid] = u
-	d.spawn(func() { d.post(drvUniEnd{sid, d.readUni(sid, u)}) })
-}
-
-// readUni reads an inbound unidirectional stream to its end, and returns what
-// to tell the core of that.
-func (d *driver) readUni(sid streamID, u *uni) event {
-	var in inbound
-	if ev, ok := d.readHeader(&in, u.recv); !ok {
-		return ev
-	}
-	switch in.kind {
-	case wire.StreamControl:
-		if d.post(evControl{sid}) && d.post(evBytes{sid, in.rest}) {
-			d.read(sid, u.recv)
-		}
-		return nil
-	case wire.StreamSubgroup:
-		return d.readSubgroup(sid, u, &in)
-	case wire.StreamPadding:
-		_, _ = io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1, however it ends
-		return nil
-	}
-	// We send no FETCH, so nothing is wanted of an answer to one.
-	u.recv.CancelRead(wire.ResetCancelled)
-	return nil
-}
-
-// readHeader reads until in knows what the stream is. If it never does, ok is
-// false and ev is for the core.
-func (d *driver) readHeader(in *inbound, recv ReceiveStream) (ev event, ok bool) {
-	_ = recv.SetReadDeadline(time.Now().Add(d.s.cfg.ResponseTimeout)) // Read tells what is wrong
-	buf := make([]byte, 2<<10)
-	for {
-		n, err := recv.Read(buf)
-		known, perr := in.feed(buf[:n])
-		switch {
-		case perr != nil:
-			return evViolation{perr}, false
-		case known:
-			_ = recv.SetReadDeadline(time.Time{})
-			return nil, true
-		case errors.Is(err, io.EOF) && in.cut():
-			return evViolation{violation("stream ends inside its header")}, false
-		case err != nil:
-			recv.CancelRead(wire.ResetCancelled) // it may be the deadline
-			return nil, false
-		}
-	}
-}
-
-// readSubgroup fills a track from a data stream, once the core has said which.
-func (d *driver) readSubgroup(sid streamID, u *uni, in *inbound) event {
-	if !d.post(evSubgroup{sid, in.header}) {
-		return nil
-	}
-	var w *track.SubgroupWriter
-	select {
-	case w = <-u.verdict:
-	case <-d.ctx.Done(): // the loop is over, and says nothing more
-		select {
-		case w = <-u.verdict: // which has to be ended all the same
-		default:
-		}
-	}
-	if w == nil {
-		return nil
-	}
-	rest := in.rest
-	in.rest = nil
-	err := fill(w, rest, readerOf{u.recv})
-	if err != nil {
-		u.recv.CancelRead(stopCode(err))
-		d.s.cfg.Log.Debug("data stream stopped", "group", in.header.Group, "err", err)
-	}
-	return evSubgroupEnd{sid, err}
-}
-
-// bind opens the subgroup that a data stream fills. The loop does it, so that
-// subgroups are opened in the order in which the core knows them.
-func (d *driver) bind(a actBind) {
-	u := d.unis[a.sid]
-	if u == nil {
-		return
-	}
-	w, err := a.t.Subgroup(track.HeaderFromWire(a.header))
-	if err != nil {
-		u.recv.CancelRead(stopCode(err))
-		d.s.call(evSubgroupEnd{a.sid, err})
-		w = nil
-	}
-	u.verdict <- w
-}
-
-// readerOf hides that a stream can do more than read.
-type readerOf struct{ r ReceiveStream }
-
-func (r readerOf) Read(p []byte) (int, error) { return r.r.Read(p) }
+// readSize is how much of a control or request stream is read at a time.
+const readSize = 1 << 10

@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -28,6 +29,10 @@ type request struct {
 	ctx      context.Context
 	end      context.CancelCauseFunc
 	answered atomic.Bool
+
+	mu    sync.Mutex
+	over  bool
+	ended []func(cause error) // until it is over
 }
 
 // Context ends when the request has ended: refused, cancelled by the peer,
@@ -35,6 +40,34 @@ type request struct {
 // *SessionError of the session, a *track.EndError for a subscription that ended
 // with PUBLISH_DONE, a *StreamError for a cancelled one.
 func (r *request) Context() context.Context { return r.ctx }
+
+// OnEnd has f called once when the request ends, from the session's loop, in the
+// order of what else comes from there; at once if it has ended. cause is that of
+// Context. f must not block.
+func (r *request) OnEnd(f func(cause error)) {
+	r.mu.Lock()
+	over := r.over
+	if !over {
+		r.ended = append(r.ended, f)
+	}
+	r.mu.Unlock()
+	if over {
+		f(context.Cause(r.ctx))
+	}
+}
+
+// finish ends the request.
+func (r *request) finish(cause error) {
+	r.answered.Store(true)
+	r.end(cause)
+	r.mu.Lock()
+	ended := r.ended
+	r.ended, r.over = nil, true
+	r.mu.Unlock()
+	for _, f := range ended {
+		f(cause)
+	}
+}
 
 // Session returns the session that the request came on.
 func (r *request) Session() *Session { return r.s }

@@ -49,7 +49,8 @@ func (in *inbound) cut() bool { return len(in.head) > 0 }
 
 // fill writes a subgroup stream into w, first what was read of it, then what r
 // yields, and ends w as the stream ends: completely after FIN, else cut. The
-// error is one that w reports; a stream that was reset is none.
+// error is one that w reports; a stream that was reset is none. Where r does not
+// wait it may be ErrWouldBlock: fill goes on when it is called again.
 func fill(w *track.SubgroupWriter, rest []byte, r io.Reader) error {
 	_, err := w.Write(rest)
 	if err == nil {
@@ -57,6 +58,9 @@ func fill(w *track.SubgroupWriter, rest []byte, r io.Reader) error {
 	}
 	if err == nil {
 		return w.Close()
+	}
+	if errors.Is(err, ErrWouldBlock) {
+		return err
 	}
 	if se, ok := errors.AsType[*StreamError](err); ok {
 		w.Abort(se.Code)

@@ -16,15 +16,20 @@ const maxQueue = 256 << 10
 // control lets them; otherwise a goroutine writes them, with a deadline, so
 // that the loop never waits for a peer.
 type pipe struct {
-	sid       streamID
-	send      SendStream    // nil until it is open
-	recv      ReceiveStream // nil for our control stream
-	queue     []byte
-	fin       bool // FIN goes behind queue
-	done      bool // FIN or reset is out
-	busy      bool // a goroutine writes
-	forgotten bool // the core has no more use for it
-	unwatch   func() bool
+	sid   streamID
+	send  SendStream    // nil until it is open
+	recv  ReceiveStream // nil for our control stream
+	queue []byte
+	fin   bool // FIN goes behind queue
+	done  bool // FIN or reset is out
+	busy  bool // a goroutine writes
+	// What the goroutines of Run know by themselves, for Step.
+	tried      bool      // to open it, to the end
+	read, told bool      // it is read to its end; its stop was told
+	aside      []byte    // what writeAside has left to write
+	until      time.Time // when that, or the opening, has to be done
+	forgotten  bool      // the core has no more use for it
+	unwatch    func() bool
 }
 
 func newPipe(sid streamID, send SendStream, recv ReceiveStream) *pipe {
@@ -33,7 +38,12 @@ func newPipe(sid streamID, send SendStream, recv ReceiveStream) *pipe {
 
 // open opens a request stream, which may have to wait for stream credit.
 func (d *driver) open(sid streamID) {
-	d.pipes[sid] = newPipe(sid, nil, nil)
+	p := newPipe(sid, nil, nil)
+	d.pipes[sid] = p
+	if d.steps != nil {
+		p.until = d.now().Add(d.s.cfg.ResponseTimeout)
+		return
+	}
 	d.spawn(func() {
 		// A request that is not answered in time is cancelled anyway.
 		ctx, cancel := context.WithTimeout(d.ctx, d.s.cfg.ResponseTimeout)
@@ -49,18 +59,32 @@ func (d *driver) open(sid streamID) {
 // attach starts reading an open request stream.
 func (d *driver) attach(p *pipe) {
 	d.watch(p)
+	if d.steps != nil {
+		return
+	}
 	recv := p.recv
-	d.spawn(func() { d.read(p.sid, recv) })
+	d.spawn(func() { _ = d.read(p.sid, recv, make([]byte, readSize)) })
 }
 
 // watch tells the core if the peer stops our half of a stream.
 func (d *driver) watch(p *pipe) {
+	if d.steps != nil {
+		return
+	}
 	ctx, sid := p.send.Context(), p.sid
 	p.unwatch = context.AfterFunc(ctx, func() {
-		if se, ok := errors.AsType[*StreamError](context.Cause(ctx)); ok && se.Remote {
-			d.s.call(evStopped{sid, se.Code})
+		if code, ok := stopped(ctx); ok {
+			d.s.call(evStopped{sid, code})
 		}
 	})
+}
+
+// stopped reports whether the peer has stopped the stream with this context.
+func stopped(ctx context.Context) (wire.ResetCode, bool) {
+	if se, ok := errors.AsType[*StreamError](context.Cause(ctx)); ok && se.Remote {
+		return se.Code, true
+	}
+	return 0, false
 }
 
 func (d *driver) write(a actWrite) {
@@ -105,6 +129,10 @@ func (d *driver) writeAside(p *pipe) {
 	p.busy = true
 	b := p.queue
 	p.queue = nil
+	if d.steps != nil {
+		p.aside, p.until = b, d.now().Add(d.s.cfg.Limits.WriteTimeout)
+		return
+	}
 	send, sid := p.send, p.sid
 	d.spawn(func() {
 		_ = send.SetWriteDeadline(time.Now().Add(d.s.cfg.Limits.WriteTimeout)) // Write tells what is wrong

@@ -23,6 +23,7 @@ type Scheduler struct {
 	log     *slog.Logger
 	metrics *Metrics
 	core    *core // run's goroutine only
+	now     func() time.Time
 
 	wake  chan struct{}                // one slot
 	dirty atomic.Pointer[subscription] // a stack of those to look at
@@ -37,6 +38,7 @@ func New(conn conn.Conn, cfg Config, log *slog.Logger, metrics *Metrics) *Schedu
 	return &Scheduler{
 		conn: conn, log: log, metrics: metrics,
 		core: newCore(cfg),
+		now:  time.Now,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -142,13 +144,37 @@ func (e *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
+// Step does what Run would do at now, without waiting, and returns when to do so
+// again at the latest; zero means only when Pending says so. It serves
+// simulators, and must not be mixed with Run. When the connection has ended it
+// lets go of everything and returns why.
+func (e *Scheduler) Step(now time.Time) (next time.Time, err error) {
+	if err := context.Cause(e.conn.Context()); err != nil {
+		e.shutdown()
+		return time.Time{}, err
+	}
+	e.now = func() time.Time { return now }
+	select {
+	case <-e.wake:
+	default:
+	}
+	e.take()
+	if next, err = e.work(); err != nil {
+		e.shutdown()
+	}
+	return next, err
+}
+
+// Pending reports whether something has happened that Step would look at.
+func (e *Scheduler) Pending() bool { return len(e.wake) > 0 }
+
 // take hands the core everything that came in.
 func (e *Scheduler) take() {
 	e.mu.Lock()
 	calls := e.calls
 	e.calls = nil
 	e.mu.Unlock()
-	now := time.Now()
+	now := e.now()
 	for _, ev := range calls {
 		if ev.kind == evAdded {
 			// Attach first: what is committed from here on is notified, what was
@@ -174,7 +200,7 @@ func (e *Scheduler) take() {
 func (e *Scheduler) work() (deadline time.Time, err error) {
 	defer e.count()
 	for {
-		now := time.Now()
+		now := e.now()
 		a := e.core.next(now)
 		if a.op == opSleep {
 			return a.until, nil

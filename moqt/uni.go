@@ -1,0 +1,196 @@
+package moqt
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/track"
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
+
+// A uni is an inbound unidirectional stream. A goroutine reads it to its end, or
+// Step does, each time as far as it goes without waiting.
+type uni struct {
+	sid     streamID
+	recv    ReceiveStream
+	state   uniState
+	in      inbound
+	until   time.Time                  // when the header has to be there
+	verdict chan *track.SubgroupWriter // of a data stream: what to fill, nil to leave it
+	w       *track.SubgroupWriter      // of a data stream that fills
+	buf     []byte                     // of a control stream
+}
+
+type uniState uint8
+
+const (
+	uniHeader  uniState = iota // what the stream carries is not known
+	uniControl                 // messages
+	uniVerdict                 // a data stream that waits for the core
+	uniFill                    // a data stream that fills a track
+	uniPadding
+)
+
+// accepted takes a new inbound unidirectional stream.
+func (d *driver) accepted(recv ReceiveStream) {
+	if len(d.unis) >= d.s.cfg.Limits.DataStreams+2 { // a control and a padding stream
+		recv.CancelRead(wire.ResetExcessiveLoad)
+		return
+	}
+	u := &uni{
+		sid: d.newSID(), recv: recv,
+		until:   d.now().Add(d.s.cfg.ResponseTimeout),
+		verdict: make(chan *track.SubgroupWriter, 1),
+	}
+	d.unis[u.sid] = u
+	if d.steps != nil {
+		return
+	}
+	d.spawn(func() {
+		ev, _ := d.readUni(u) // to the end, since Read waits
+		d.post(drvUniEnd{u.sid, ev})
+	})
+}
+
+// readUni reads u to its end, and returns what to tell the core of that. Where
+// Read does not wait it returns ErrWouldBlock, and goes on when called again.
+func (d *driver) readUni(u *uni) (event, error) {
+	if u.state == uniHeader {
+		if ev, err := d.readHeader(u); err != nil || ev != nil {
+			return ev, wouldBlock(err)
+		}
+		switch u.in.kind {
+		case wire.StreamControl:
+			u.state = uniControl
+			if !d.post(evControl{u.sid}) || !d.post(evBytes{u.sid, u.in.rest}) {
+				return nil, nil
+			}
+		case wire.StreamSubgroup:
+			u.state = uniVerdict
+			if !d.post(evSubgroup{u.sid, u.in.header}) {
+				return nil, nil
+			}
+		case wire.StreamPadding:
+			u.state = uniPadding
+		default: // we send no FETCH, so nothing is wanted of an answer to one
+			u.recv.CancelRead(wire.ResetCancelled)
+			return nil, nil
+		}
+	}
+	switch u.state {
+	case uniControl:
+		if u.buf == nil {
+			u.buf = make([]byte, readSize)
+		}
+		return nil, d.read(u.sid, u.recv, u.buf)
+	case uniPadding:
+		_, err := io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1, however it ends
+		return nil, wouldBlock(err)
+	}
+	return d.readSubgroup(u)
+}
+
+// wouldBlock returns err if it is ErrWouldBlock, else nil: however else a stream
+// ends, it is over.
+func wouldBlock(err error) error {
+	if errors.Is(err, ErrWouldBlock) {
+		return err
+	}
+	return nil
+}
+
+// readHeader reads until it is known what the stream is. Otherwise it returns
+// what to tell the core, or why reading has ended.
+func (d *driver) readHeader(u *uni) (event, error) {
+	if !d.now().Before(u.until) { // only Step comes here late
+		u.recv.CancelRead(wire.ResetCancelled)
+		return nil, io.EOF
+	}
+	_ = u.recv.SetReadDeadline(u.until) // Read tells what is wrong
+	buf := make([]byte, 2<<10)
+	for {
+		n, err := u.recv.Read(buf)
+		known, perr := u.in.feed(buf[:n])
+		switch {
+		case perr != nil:
+			return evViolation{perr}, nil
+		case known:
+			_ = u.recv.SetReadDeadline(time.Time{})
+			return nil, nil
+		case errors.Is(err, io.EOF) && u.in.cut():
+			return evViolation{violation("stream ends inside its header")}, nil
+		case errors.Is(err, ErrWouldBlock):
+			return nil, err
+		case err != nil:
+			u.recv.CancelRead(wire.ResetCancelled) // it may be the deadline
+			return nil, err
+		}
+	}
+}
+
+// readSubgroup fills a track from a data stream, once the core has said which.
+func (d *driver) readSubgroup(u *uni) (event, error) {
+	if u.state == uniVerdict {
+		w, err := d.await(u)
+		if err != nil || w == nil {
+			return nil, err
+		}
+		u.w, u.state = w, uniFill
+	}
+	rest := u.in.rest
+	u.in.rest = nil
+	err := fill(u.w, rest, readerOf{u.recv})
+	if errors.Is(err, ErrWouldBlock) {
+		return nil, err
+	}
+	if err != nil {
+		u.recv.CancelRead(stopCode(err))
+		d.s.cfg.Log.Debug("data stream stopped", "group", u.in.header.Group, "err", err)
+	}
+	return evSubgroupEnd{u.sid, err}, nil
+}
+
+// await returns what a data stream is to fill, nil for nothing.
+func (d *driver) await(u *uni) (*track.SubgroupWriter, error) {
+	if d.steps != nil {
+		select {
+		case w := <-u.verdict:
+			return w, nil
+		default:
+			return nil, ErrWouldBlock
+		}
+	}
+	select {
+	case w := <-u.verdict:
+		return w, nil
+	case <-d.ctx.Done(): // the loop is over, and says nothing more
+		select {
+		case w := <-u.verdict: // which has to be ended all the same
+			return w, nil
+		default:
+			return nil, nil
+		}
+	}
+}
+
+// bind opens the subgroup that a data stream fills. The loop does it, so that
+// subgroups are opened in the order in which the core knows them.
+func (d *driver) bind(a actBind) {
+	u := d.unis[a.sid]
+	if u == nil {
+		return
+	}
+	w, err := a.t.Subgroup(track.HeaderFromWire(a.header))
+	if err != nil {
+		u.recv.CancelRead(stopCode(err))
+		d.s.call(evSubgroupEnd{a.sid, err})
+		w = nil
+	}
+	u.verdict <- w
+}
+
+// readerOf hides that a stream can do more than read.
+type readerOf struct{ r ReceiveStream }
+
+func (r readerOf) Read(p []byte) (int, error) { return r.r.Read(p) }
