@@ -112,10 +112,11 @@ func (c *core) start(now time.Time) []action {
 // next returns the time at which evTimer is due, if there is one.
 func (c *core) next() (time.Time, bool) { return c.timers.next() }
 
-// handle takes one event. After the session is over it does nothing.
+// handle takes one event. After the session is over it only tells callers so.
 func (c *core) handle(now time.Time, ev event) []action {
 	if c.err != nil {
-		return nil
+		c.late(ev)
+		return c.take()
 	}
 	c.now = now
 	if err := c.step(ev); err != nil {
@@ -180,6 +181,8 @@ func (c *core) call(ev event) error {
 	switch ev := ev.(type) {
 	case evSubscribe:
 		c.subscribe(ev)
+	case evUpdate:
+		c.update(ev)
 	case evPublish:
 		c.publish(ev)
 	case evAnnounce:
@@ -208,6 +211,18 @@ func (c *core) call(ev event) error {
 		panic(fmt.Sprintf("moqt: unknown event %T", ev))
 	}
 	return nil
+}
+
+// late answers a call that came after the end.
+func (c *core) late(ev event) {
+	switch ev := ev.(type) {
+	case evSubscribe:
+		c.do(actStarted{f: ev.started, err: c.err})
+	case evUpdate:
+		if ev.u.Done != nil {
+			c.do(actUpdated{f: ev.u.Done, err: c.err})
+		}
+	}
 }
 
 func (c *core) do(a action) { c.out = append(c.out, a) }

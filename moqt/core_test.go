@@ -215,6 +215,10 @@ func (b *bench) do(acts []action) {
 			b.calls = append(b.calls, evServed{sid: a.sid, code: wire.PublishDoneSubscriptionEnded})
 		case actEndTrack:
 			a.t.End(a.code, a.reason)
+		case actStarted:
+			a.f(nil, a.err)
+		case actUpdated:
+			a.f(a.r, a.err)
 		case actReply:
 			a.to <- a.r // the channel has one slot: a second answer blocks, and fails
 		}
@@ -344,7 +348,7 @@ func FuzzCore(f *testing.F) {
 	for _, answer := range []wire.Message{
 		wire.SubscribeOK{TrackAlias: 1}, wire.RequestOK{}, wire.RequestError{Code: wire.RequestRedirect}, wire.NamespaceMsg{Suffix: name.Namespace},
 	} {
-		for call := range byte(4) {
+		for call := range byte(5) {
 			script := append(slices.Clone(setup), opCall, call)
 			script = append(script, on(opAnswer, 0, msg(answer))...)
 			f.Add(false, append(script, opStopped, 0, opCancel, 0))
@@ -375,6 +379,14 @@ const (
 	opCount
 )
 
+// eitherStream returns a stream that may exist, of either side.
+func eitherStream(i byte) streamID {
+	if i%2 == 0 {
+		return streamID(i%8 + 10)
+	}
+	return -streamID(i % 8)
+}
+
 func (b *bench) run(script []byte, name track.Name) {
 	const control = streamID(1)
 	peers := map[byte]bool{}
@@ -387,12 +399,6 @@ func (b *bench) run(script []byte, name track.Name) {
 		v := script[0]
 		script = script[1:]
 		return v
-	}
-	stream := func(i byte) streamID { // a stream that may exist, of either side
-		if i%2 == 0 {
-			return streamID(i%8 + 10)
-		}
-		return -streamID(i % 8)
 	}
 	b.handle(evControl{control})
 	tr := track.New(name, track.Info{}, track.Config{MaxGroupBytes: 1 << 16, Now: func() time.Time { return b.now }})
@@ -421,11 +427,11 @@ func (b *bench) run(script []byte, name track.Name) {
 		case opDatagram:
 			b.handle(evDatagram{data})
 		case opFin:
-			b.handle(evFin{stream(i)})
+			b.handle(evFin{eitherStream(i)})
 		case opReset:
-			b.handle(evReset{sid: stream(i)})
+			b.handle(evReset{sid: eitherStream(i)})
 		case opStopped:
-			b.handle(evStopped{sid: stream(i)})
+			b.handle(evStopped{sid: eitherStream(i)})
 		case opTime:
 			b.now = b.now.Add(time.Duration(i) * 100 * time.Millisecond)
 			b.handle(evTimer{})
@@ -433,7 +439,7 @@ func (b *bench) run(script []byte, name track.Name) {
 			ours--
 			b.callFor(i, ours, name, tr)
 		case opCancel:
-			b.handle(evCancel{stream(i), wire.ResetCancelled})
+			b.handle(evCancel{eitherStream(i), wire.ResetCancelled})
 		case opAnswers:
 			b.answers(i, tr)
 		}
@@ -459,15 +465,22 @@ func (b *bench) uni(sid streamID, data []byte) {
 }
 
 func (b *bench) callFor(i byte, sid streamID, name track.Name, tr *track.Track) {
-	switch i % 4 {
+	switch i % 5 {
 	case 0:
-		b.handle(evSubscribe{sid: sid, name: name, reply: b.reply()})
+		to := b.reply()
+		b.handle(evSubscribe{sid: sid, name: name, started: func(_ *track.Subscription, err error) { to <- reply{err: err} }})
 	case 1:
 		b.handle(evPublish{sid: sid, t: tr, reply: b.reply()})
 	case 2:
 		b.handle(evAnnounce{sid: sid, ns: name.Namespace, src: oneTrack{tr}, reply: b.reply()})
 	case 3:
 		b.handle(evNamespaces{sid: sid, queue: newNamespaceQueue()})
+	case 4:
+		to := b.reply()
+		b.handle(evUpdate{eitherStream(i / 8), track.SubscribeUpdate{
+			Forward: new(i&8 == 0), NewGroup: new(uint64(0)),
+			Done: func(_ track.Updated, err error) { to <- reply{err: err} },
+		}})
 	}
 	if b.c.err != nil && len(b.replies) > 0 && len(b.replies[len(b.replies)-1]) == 0 {
 		b.replies = b.replies[:len(b.replies)-1] // the session answers those itself

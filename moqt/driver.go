@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/egress"
+	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
@@ -110,9 +111,13 @@ func (d *driver) begin() {
 func (d *driver) finish(se *SessionError) {
 	s := d.s
 	s.mu.Lock()
-	s.closed, s.calls = true, nil
+	s.err, s.closed = se, true
+	late := s.calls
+	s.calls = nil
 	s.mu.Unlock()
-	s.err = se
+	for _, ev := range late {
+		d.do(s.core.handle(d.now(), ev))
+	}
 	close(s.done)
 	s.met.closed.WithLabelValues(s.met.code(se)).Inc()
 	s.cfg.Log.Info("session ended", "err", se)
@@ -284,6 +289,16 @@ func (d *driver) tell(a action) {
 		a.req.finish(a.cause)
 	case actReply:
 		a.to <- a.r
+	case actStarted:
+		if a.err != nil {
+			a.f(nil, a.err)
+		} else {
+			a.f(track.NewHeldSubscription(a.t, a.hold), nil)
+		}
+	case actUpdated:
+		a.f(a.r, a.err)
+	case actExpires:
+		a.hold.setExpires(a.at)
 	case actEndTrack:
 		a.t.End(a.code, a.reason)
 	case actTell:
@@ -322,7 +337,7 @@ func (d *driver) ask(a actAsk) {
 			r.Reject(wire.RequestDoesNotExist, "no such track")
 		}
 	case *PublishRequest:
-		r.s = d.s
+		r.s, r.hold.s, r.hold.sid = d.s, d.s, r.sid
 		h.HandlePublish(r)
 	case *PublishNamespaceRequest:
 		r.s = d.s

@@ -77,7 +77,14 @@ type (
 		into  *track.Track
 		keep  bool // the track outlives the subscription
 		ended func(error)
-		reply chan reply
+		// started is called once, with the answer.
+		started func(*track.Subscription, error)
+		hold    *hold
+	}
+	// evUpdate changes a subscription that we are the subscriber of.
+	evUpdate struct {
+		sid streamID
+		u   track.SubscribeUpdate
 	}
 	evPublish struct {
 		sid   streamID
@@ -194,6 +201,21 @@ type (
 	actReply struct {
 		to chan reply
 		r  reply
+	}
+	actStarted struct {
+		f    func(*track.Subscription, error)
+		t    *track.Track
+		hold *hold
+		err  error
+	}
+	actUpdated struct {
+		f   func(track.Updated, error)
+		r   track.Updated
+		err error
+	}
+	actExpires struct {
+		hold *hold
+		at   time.Time // zero: never, or nobody knows
 	}
 	actEndTrack struct {
 		t      *track.Track

@@ -19,8 +19,12 @@ type feed struct {
 	track *track.Track // nil until it is known
 	keep  bool         // the track outlives the feed
 	ended func(error)  // of SubscribeInto
-	reply chan reply   // of our SUBSCRIBE, until it is answered
-	live  bool         // accepted: alias is bound to track
+	// started answers our SUBSCRIBE, once.
+	started func(*track.Subscription, error)
+	hold    *hold
+	live    bool // accepted: alias is bound to track
+	dynamic bool // the publisher takes NEW_GROUP_REQUEST
+	upd     updating
 
 	open map[streamID]struct{} // data streams
 	seen uint64                // how many there were
@@ -30,33 +34,37 @@ type feed struct {
 
 // subscribe asks for a track with SUBSCRIBE (section 10.7).
 func (c *core) subscribe(ev evSubscribe) {
+	m := wire.Subscribe{RequestID: c.nextID, Track: ev.name, Params: subscribeParams(ev.opt)}
 	err := c.refusal()
 	switch {
 	case err != nil:
+	case !fits(m):
+		err = &RequestError{Code: wire.RequestInternalError, Reason: "the tokens are too large for a message"}
 	case c.feeds[ev.name] != nil:
 		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "this session is subscribed to the track"}
 	case len(c.feeds)+len(c.offers) >= c.cfg.Limits.Tracks:
 		err = &RequestError{Code: wire.RequestExcessiveLoad, Reason: "this session receives too many tracks"}
 	}
 	if err != nil {
-		c.do(actReply{ev.reply, reply{err: err}})
+		c.do(actStarted{f: ev.started, err: err})
 		return
 	}
 	f := &feed{
-		name: ev.name, track: ev.into, keep: ev.keep, ended: ev.ended, reply: ev.reply,
+		name: ev.name, track: ev.into, keep: ev.keep, ended: ev.ended, started: ev.started, hold: ev.hold,
 		open: make(map[streamID]struct{}),
 	}
 	c.feeds[ev.name] = f
-	f.st = c.request(ev.sid, f, wire.Subscribe{RequestID: c.takeID(), Track: ev.name, Params: subscribeParams(ev.opt)})
+	c.takeID()
+	f.st = c.request(ev.sid, f, m)
+	if ev.opt.Rendezvous > 0 { // the peer may wait so long before it answers
+		c.timers.set(&f.st.timer, f.st.timer.at.Add(ev.opt.Rendezvous), f.st.timer.f)
+	}
 }
 
 func subscribeParams(o track.SubscribeOptions) wire.Params {
-	p := wire.Params{GroupOrder: o.GroupOrder, Filter: &wire.Filter{Type: wire.FilterLargestObject}}
-	switch l, at := o.Start.Location(); {
-	case at:
-		p.Filter = &wire.Filter{Type: wire.FilterAbsoluteStart, Start: l}
-	case o.Start == track.NextGroup:
-		p.Filter.Type = wire.FilterNextGroupStart
+	p := wire.Params{
+		GroupOrder: o.GroupOrder, Filter: filter(o.Start, o.EndGroup),
+		NewGroupRequest: o.NewGroup, Tokens: byValue(o.Tokens),
 	}
 	if o.HasPriority {
 		p.SubscriberPriority = &o.Priority
@@ -66,6 +74,12 @@ func subscribeParams(o track.SubscribeOptions) wire.Params {
 	}
 	if o.DeliveryTimeout > 0 {
 		p.ObjectDeliveryTimeout = &o.DeliveryTimeout
+	}
+	if o.SubgroupTimeout > 0 {
+		p.SubgroupDeliveryTimeout = &o.SubgroupTimeout
+	}
+	if o.Rendezvous > 0 {
+		p.RendezvousTimeout = &o.Rendezvous
 	}
 	return p
 }
@@ -90,11 +104,14 @@ func (c *core) openPublish(st *stream, m wire.Publish) error {
 		}
 		f := &feed{
 			st: st, name: m.Track, alias: m.TrackAlias, open: make(map[streamID]struct{}),
-			track: track.New(m.Track, track.Info{Properties: m.Properties}, c.cfg.TrackConfig),
+			track:   track.New(m.Track, track.Info{Properties: m.Properties}, c.cfg.TrackConfig),
+			dynamic: m.Properties.Track().DynamicGroups,
+			hold:    new(hold),
 		}
+		f.hold.setExpires(c.expiry(m.Params.Expires))
 		c.offers[m.Track] = f
 		c.aliases[m.TrackAlias] = f
-		c.ask(f, st, &PublishRequest{request: st.req, Name: m.Track, Params: m.Params, own: f.track}, nil)
+		c.ask(f, st, &PublishRequest{request: st.req, Name: m.Track, Params: m.Params, own: f.track, hold: f.hold}, nil)
 	}
 	return nil
 }
@@ -149,9 +166,11 @@ func (f *feed) message(c *core, st *stream, t wire.MessageType, body []byte) err
 			c.grantUpdate(st)
 		}
 		return err
-	case t == wire.TypeSubscribeOK && f.reply != nil:
+	case t == wire.TypeSubscribeOK && f.started != nil:
 		return f.subscribed(c, body)
-	case t == wire.TypeRequestError && f.reply != nil:
+	case (t == wire.TypeRequestOK || t == wire.TypeRequestError) && f.upd.sent != nil && f.done == nil:
+		return f.updated(c, t, body)
+	case t == wire.TypeRequestError && f.started != nil:
 		e, err := c.requestError(st, body)
 		if err != nil {
 			return err
@@ -184,11 +203,13 @@ func (f *feed) subscribed(c *core, body []byte) error {
 		f.track = track.New(f.name, track.Info{Properties: m.Properties}, c.cfg.TrackConfig)
 	}
 	c.aliases[f.alias] = f
+	f.dynamic = m.Properties.Track().DynamicGroups
 	c.do(actCount{f.st.opener.String(), outcomeOK})
-	to := f.reply
-	f.reply = nil
+	c.do(actExpires{f.hold, c.expiry(m.Params.Expires)})
+	to := f.started
+	f.started = nil
 	c.goLive(f) // first, so that a reader of the track finds what came early
-	c.do(actReply{to, reply{track: f.track}})
+	c.do(actStarted{f: to, t: f.track, hold: f.hold})
 	return nil
 }
 
@@ -197,11 +218,13 @@ func (c *core) goLive(f *feed) {
 	f.live = true
 	c.cancelled.remove(f.alias)
 	c.unpark(f.alias, func(d *dataStream) { c.bind(d, f) })
+	f.sendUpdate(c)
 	f.check(c)
 }
 
 func (f *feed) publisherDone(c *core, m wire.PublishDone) {
 	f.done = &m
+	c.endUpdates(f, &track.EndError{Code: m.Status, Reason: m.Reason})
 	c.arm(&f.st.timer, c.cfg.Limits.DoneWait, func() error {
 		f.late = true
 		f.check(c)
@@ -256,8 +279,9 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 		delete(c.aliases, f.alias)
 		c.dropAlias(f.alias)
 	}
-	if f.reply != nil {
-		c.do(actReply{f.reply, reply{err: unanswered(cause)}})
+	c.endUpdates(f, cause)
+	if f.started != nil {
+		c.do(actStarted{f: f.started, err: unanswered(cause)})
 		return
 	}
 	f.stopStreams(c, wire.ResetCancelled)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
@@ -101,6 +102,7 @@ type PublishRequest struct {
 	Name   track.Name
 	Params wire.Params // read only
 	own    *track.Track
+	hold   *hold
 	target atomic.Pointer[track.Track]
 }
 
@@ -124,6 +126,14 @@ func (r *PublishRequest) Target(t *track.Track) { r.target.Store(t) }
 func (r *PublishRequest) Accept() {
 	r.answer(evAcceptPublish{sid: r.sid, t: r.Track(), keep: r.target.Load() != nil})
 }
+
+// Update changes an accepted publication with REQUEST_UPDATE (section 10.9.1).
+// It does not block: u.Done tells how it ends.
+func (r *PublishRequest) Update(u track.SubscribeUpdate) { r.hold.Update(u) }
+
+// Expires returns when the publisher wants to end the publication, as EXPIRES
+// says (section 10.2.10). Zero: it does not say.
+func (r *PublishRequest) Expires() time.Time { return r.hold.Expires() }
 
 // Close ends an accepted publication from our side. It is idempotent.
 func (r *PublishRequest) Close() { r.s.call(evCancel{sid: r.sid, code: wire.ResetCancelled}) }

@@ -239,10 +239,18 @@ func (c *core) requestError(st *stream, body []byte) (*RequestError, error) {
 	if err != nil {
 		return nil, err
 	}
+	e, err := c.errorOf(m)
+	if err == nil {
+		c.do(actCount{st.opener.String(), outcomeRefused})
+	}
+	return e, err
+}
+
+// errorOf makes the error that a REQUEST_ERROR of the peer stands for.
+func (c *core) errorOf(m wire.RequestError) (*RequestError, error) {
 	if m.Redirect != nil && m.Redirect.ConnectURI != "" && !c.info.Client {
 		return nil, violation("a client redirects to a URI")
 	}
-	c.do(actCount{st.opener.String(), outcomeRefused})
 	e := &RequestError{Code: m.Code, Reason: m.Reason}
 	if m.Retry {
 		e.RetryAfter = max(m.RetryAfter, 1)

@@ -312,4 +312,7 @@ func merge(p *wire.Params, u wire.Params) {
 	if u.Filter != nil {
 		p.Filter = u.Filter
 	}
+	if u.NewGroupRequest != nil {
+		p.NewGroupRequest = u.NewGroupRequest
+	}
 }

@@ -147,13 +147,44 @@ func (s *Session) SubscribeInto(ctx context.Context, name track.Name, into *trac
 	return s.subscribe(ctx, evSubscribe{name: name, opt: opt, into: into, keep: true, ended: ended})
 }
 
+// SubscribeAsync is SubscribeInto without the wait: started is called once, from
+// the session's loop, with the subscription or with why there is none, and ended
+// after it. cancel, which may be called at any time and more than once, gives up
+// a subscription that has not started, and else closes it. If the session has
+// ended already, started is called before SubscribeAsync returns.
+func (s *Session) SubscribeAsync(name track.Name, into *track.Track, opt track.SubscribeOptions, started func(*track.Subscription, error), ended func(error)) (cancel func()) {
+	return s.start(evSubscribe{name: name, opt: opt, into: into, keep: true, ended: ended, started: started})
+}
+
+// start posts a SUBSCRIBE. It returns what cancels it.
+func (s *Session) start(ev evSubscribe) (cancel func()) {
+	ev.hold = &hold{s: s, sid: s.newSID()}
+	ev.sid = ev.hold.sid
+	if !s.call(ev) {
+		ev.started(nil, s.err)
+	}
+	return ev.hold.Release
+}
+
 func (s *Session) subscribe(ctx context.Context, ev evSubscribe) (*track.Subscription, error) {
-	ev.sid, ev.reply = s.newSID(), make(chan reply, 1)
-	r, err := s.request(ctx, ev.sid, ev, ev.reply)
+	var sub *track.Subscription
+	var err error
+	answered := make(chan struct{})
+	ev.started = func(got *track.Subscription, e error) {
+		sub, err = got, e
+		close(answered)
+	}
+	cancel := s.start(ev)
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		cancel()
+		return nil, fmt.Errorf("moqt: subscribe to %v: %w", ev.name, context.Cause(ctx))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("moqt: subscribe to %v: %w", ev.name, err)
 	}
-	return track.NewSubscription(r.track, s.cancel(ev.sid)), nil
+	return sub, nil
 }
 
 // Publish offers t with PUBLISH and waits for the answer, then sends t until it
@@ -233,10 +264,11 @@ func (s *Session) cancel(sid streamID) func() {
 func (s *Session) newSID() streamID { return streamID(-s.nextSID.Add(1)) }
 
 // call hands ev to the loop. It never blocks, so that a handler may answer from
-// within the loop.
-func (s *Session) call(ev event) {
+// within the loop. It reports false, and drops ev, once the session is over.
+func (s *Session) call(ev event) bool {
 	s.mu.Lock()
-	if !s.closed {
+	closed := s.closed
+	if !closed {
 		s.calls = append(s.calls, ev)
 	}
 	s.mu.Unlock()
@@ -244,6 +276,7 @@ func (s *Session) call(ev event) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+	return !closed
 }
 
 func (s *Session) takeCalls() []event {

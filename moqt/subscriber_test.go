@@ -101,6 +101,13 @@ func TestSubscribeMessages(t *testing.T) {
 			Filter: &wire.Filter{Type: wire.FilterLargestObject}, SubscriberPriority: new(uint8(9)),
 			GroupOrder: wire.GroupDescending, Forward: new(false), ObjectDeliveryTimeout: new(time.Second),
 		}},
+		{"range", track.SubscribeOptions{Start: track.From(track.Location{Group: 7}), EndGroup: new(uint64(8))}, wire.Params{
+			Filter: &wire.Filter{Type: wire.FilterAbsoluteRange, Start: wire.Location{Group: 7}, EndGroup: 8},
+		}},
+		{"for a relay", track.SubscribeOptions{SubgroupTimeout: time.Second, Rendezvous: time.Minute, NewGroup: new(uint64(0)), Tokens: []track.Token{{Type: 1, Value: []byte("t")}}}, wire.Params{
+			Filter: &wire.Filter{Type: wire.FilterLargestObject}, SubgroupDeliveryTimeout: new(time.Second), RendezvousTimeout: new(time.Minute),
+			NewGroupRequest: new(uint64(0)), Tokens: []wire.Token{{AliasType: wire.TokenUseValue, Type: 1, Value: []byte("t")}},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			script(t, true, moqttest.Config{}, moqt.Config{}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {

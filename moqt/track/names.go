@@ -25,6 +25,10 @@ type (
 	DoneCode = wire.PublishDoneCode
 	// A RequestCode says why a request failed.
 	RequestCode = wire.RequestCode
+	// A Token authorizes a request.
+	Token = wire.Token
+	// A Redirect says where a request can succeed.
+	Redirect = wire.Redirect
 )
 
 // The group orders.

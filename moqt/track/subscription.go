@@ -80,16 +80,38 @@ type SubscribeOptions struct {
 	GroupOrder GroupOrder
 	// Paused subscribes without asking for objects yet (Forward State 0).
 	Paused bool
+	// EndGroup, with Start From(l), is the last group to send, all of it. Nil:
+	// the subscription is open ended.
+	EndGroup *uint64
 	// DeliveryTimeout, in whole milliseconds, is how long after its first byte
-	// an object is still worth sending. Zero states none.
+	// an object is still worth sending, and SubgroupTimeout a subgroup (section
+	// 8). Zero states none.
 	DeliveryTimeout time.Duration
+	SubgroupTimeout time.Duration
+	// Rendezvous is how long, in whole milliseconds, a relay may wait for a
+	// publisher of the track (section 10.2.6). Zero: not at all.
+	Rendezvous time.Duration
+	// NewGroup asks the original publisher to begin a group behind that number
+	// less one; 0 says that none is known (section 10.2.13). Nil asks for none.
+	NewGroup *uint64
+	// Tokens authorize the subscription, each by value.
+	Tokens []Token
 }
 
 // A Subscription is a subscriber's hold on a track, from a session or from the
 // relay in process. Its Track is filled until it ends.
 type Subscription struct {
 	track   *Track
+	hold    Hold
 	release func()
+}
+
+// A Hold is what a subscription does to its publisher. Its methods do not block
+// and may be called from any goroutine.
+type Hold interface {
+	Update(SubscribeUpdate)
+	Expires() time.Time
+	Release()
 }
 
 // NewSubscription returns a subscription to t. release, which may be nil, is
@@ -98,15 +120,74 @@ func NewSubscription(t *Track, release func()) *Subscription {
 	if release == nil {
 		release = func() {}
 	}
-	return &Subscription{track: t, release: sync.OnceFunc(release)}
+	return NewHeldSubscription(t, plainHold(release))
+}
+
+// NewHeldSubscription returns a subscription to t that h keeps. Release is
+// called once, by the first Close.
+func NewHeldSubscription(t *Track, h Hold) *Subscription {
+	return &Subscription{track: t, hold: h, release: sync.OnceFunc(h.Release)}
 }
 
 // Track returns the track that is subscribed to.
 func (s *Subscription) Track() *Track { return s.track }
 
+// Update changes the subscription. It does not block: u.Done tells how it ends.
+func (s *Subscription) Update(u SubscribeUpdate) { s.hold.Update(u) }
+
+// Expires returns when the publisher wants to end the subscription if it is not
+// updated, as EXPIRES says (section 10.2.10). Zero: it does not say.
+func (s *Subscription) Expires() time.Time { return s.hold.Expires() }
+
 // Close ends the subscription. It may be called from any goroutine and more
 // than once.
 func (s *Subscription) Close() { s.release() }
+
+// A plainHold is the hold on a track in this process, which has nothing to
+// change.
+type plainHold func()
+
+func (h plainHold) Release()         { h() }
+func (plainHold) Expires() time.Time { return time.Time{} }
+
+func (plainHold) Update(u SubscribeUpdate) {
+	if u.Done != nil {
+		u.Done(Updated{}, nil)
+	}
+}
+
+// A SubscribeUpdate changes a subscription (section 10.9.1). What is nil stays
+// as it is.
+type SubscribeUpdate struct {
+	Forward  *bool  // false: no objects for now
+	Priority *uint8 // lower first
+	// Start, and EndGroup with Start From(l), replace the range. What of it lies
+	// in the past is for a FETCH to bring.
+	Start    *Start
+	EndGroup *uint64
+	// The timeouts of SubscribeOptions; 0 for none.
+	DeliveryTimeout, SubgroupTimeout *time.Duration
+	// NewGroup is that of SubscribeOptions. It is left out where the track does
+	// not offer it (DYNAMIC_GROUPS, section 12.6).
+	NewGroup *uint64
+	Tokens   []Token // by value
+	// Done, unless nil, is called once, from the session's loop, when the
+	// publisher has answered: with an error that wraps a *RequestError if it
+	// refuses, which ends the subscription, or does not answer; or with why the
+	// subscription or its session was over. Updates that follow each other
+	// closely share an answer.
+	Done func(Updated, error)
+}
+
+// Updated is what a publisher answers to a SubscribeUpdate.
+type Updated struct {
+	// Largest is the publisher's largest object, if Some says that there is one.
+	// After Forward has become true a joining FETCH ends there.
+	Largest Location
+	Some    bool
+	// Expires is as in Subscription.Expires.
+	Expires time.Time
+}
 
 // A Source offers tracks by name, such as a publisher does below its
 // namespace. Track must not block; it is called from several goroutines.
