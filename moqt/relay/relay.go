@@ -60,13 +60,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		now := time.Now()
-		for _, step := range r.drain() {
-			r.perform(step(now))
-		}
-		r.perform(r.core.expire(now))
-		r.metrics.observe(r.core)
 		wait := time.Hour
-		if at, ok := r.core.next(); ok {
+		if at := r.turn(now); !at.IsZero() {
 			wait = at.Sub(now)
 		}
 		timer.Reset(wait)
@@ -114,15 +109,8 @@ func (r *Relay) drain() []func(now time.Time) []action {
 // are gone from the table when withdraw is called; the tracks themselves end
 // when their publisher ends them.
 func (r *Relay) Announce(ctx context.Context, ns track.Namespace, src track.Source) (withdraw func(), err error) {
-	s := &source{ns: ns, local: src, routable: true}
 	added := make(chan struct{})
-	r.post(func(now time.Time) []action {
-		defer close(added)
-		return r.core.announce(now, s)
-	})
-	withdraw = sync.OnceFunc(func() {
-		r.post(func(now time.Time) []action { return r.core.withdraw(now, s) })
-	})
+	withdraw = r.announce(&source{ns: ns, local: src, routable: true}, func() { close(added) })
 	select {
 	case <-added:
 		return withdraw, nil
@@ -132,6 +120,17 @@ func (r *Relay) Announce(ctx context.Context, ns track.Namespace, src track.Sour
 	case <-r.done:
 		return nil, ErrClosed
 	}
+}
+
+// announce publishes a source of this process, and calls added then.
+func (r *Relay) announce(s *source, added func()) (withdraw func()) {
+	r.post(func(now time.Time) []action {
+		defer added()
+		return r.core.announce(now, s)
+	})
+	return sync.OnceFunc(func() {
+		r.post(func(now time.Time) []action { return r.core.withdraw(now, s) })
+	})
 }
 
 // Subscribe reads a track from within this process, wherever it comes from. It
@@ -185,6 +184,18 @@ func (s *localSubscriber) accept(t *track.Track) { s.answer <- answer{t: t} }
 
 func (s *localSubscriber) reject(code wire.RequestCode, reason string) {
 	s.answer <- answer{err: &track.RequestError{Code: code, Reason: reason}}
+}
+
+// An asyncSubscriber is told of one answer.
+type asyncSubscriber struct {
+	started func(*track.Subscription, error)
+	leave   func()
+}
+
+func (s *asyncSubscriber) accept(t *track.Track) { s.started(track.NewSubscription(t, s.leave), nil) }
+
+func (s *asyncSubscriber) reject(code wire.RequestCode, reason string) {
+	s.started(nil, &track.RequestError{Code: code, Reason: reason})
 }
 
 // Namespaces yields the namespaces under prefix, those that are published now

@@ -23,74 +23,45 @@ type peer struct {
 	refusal  error         // why there is no permit
 	told     chan struct{} // closed when a request was answered with refusal
 	telling  sync.Once
+	guard    guard
 }
 
 // Serve runs a session on conn until it ends, as moqt.Session.Run does.
 func (r *Relay) Serve(ctx context.Context, conn moqt.Conn) error {
-	p := &peer{r: r, told: make(chan struct{})}
-	cfg := r.cfg.Session
-	cfg.Handler = p
-	s, err := moqt.NewSession(conn, cfg)
+	p, err := r.enter(conn)
 	if err != nil {
 		return err
 	}
-	p.s = s
-	r.metrics.sessions.Inc()
-	defer r.metrics.sessions.Dec()
-	guard := make(chan struct{})
+	guarded := make(chan struct{})
 	go func() {
-		defer close(guard)
-		p.guard()
+		defer close(guarded)
+		p.guard.run()
 	}()
-	err = s.Run(ctx)
-	<-guard
-	r.post(func(now time.Time) []action { return r.core.peerGone(now, p) })
+	err = p.s.Run(ctx)
+	<-guarded
+	p.leave()
 	return err
 }
 
-// A session that is refused is closed when it has had an answer that says so,
-// and time to read it, since a close overtakes what streams carry. The first
-// request may take refusalWait.
-const (
-	refusalWait   = time.Second
-	refusalLinger = 200 * time.Millisecond
-)
-
-// guard admits the session when its SETUP has come, and closes it when it is
-// refused or its permit ends. It returns when the session has ended.
-func (p *peer) guard() {
-	select {
-	case <-p.s.Ready():
-	case <-p.s.Done():
-		return
+// enter makes a session on conn.
+func (r *Relay) enter(conn moqt.Conn) (*peer, error) {
+	p := &peer{r: r, told: make(chan struct{})}
+	p.guard.p = p
+	cfg := r.cfg.Session
+	cfg.Handler = p
+	var err error
+	if p.s, err = moqt.NewSession(conn, cfg); err != nil {
+		return nil, err
 	}
-	permit, err := p.admit()
-	if err != nil {
-		select {
-		case <-p.told:
-			pause(refusalLinger, p.s.Done())
-		case <-time.After(refusalWait):
-		case <-p.s.Done():
-		}
-		p.s.Close(wire.SessionUnauthorized, shown(err))
-		<-p.s.Done()
-		return
-	}
-	defer permit.Close()
-	select {
-	case <-permit.Context().Done():
-		p.s.Close(wire.SessionUnauthorized, context.Cause(permit.Context()).Error())
-		<-p.s.Done()
-	case <-p.s.Done():
-	}
+	r.metrics.sessions.Inc()
+	return p, nil
 }
 
-// pause waits for d or the end of done.
-func pause(d time.Duration, done <-chan struct{}) {
-	select {
-	case <-time.After(d):
-	case <-done:
-	}
+// leave tells the core that the session has ended.
+func (p *peer) leave() {
+	p.guard.close()
+	p.r.metrics.sessions.Dec()
+	p.r.post(func(now time.Time) []action { return p.r.core.peerGone(now, p) })
 }
 
 func (p *peer) admit() (Permit, error) {
@@ -152,7 +123,7 @@ func (p *peer) HandleSubscribe(req *moqt.SubscribeRequest) {
 		hold = *d
 	}
 	p.r.post(func(now time.Time) []action { return p.r.core.subscribe(now, name, sub, hold) })
-	context.AfterFunc(req.Context(), func() {
+	req.OnEnd(func(error) {
 		p.r.post(func(now time.Time) []action { return p.r.core.unsubscribe(now, name, sub) })
 	})
 }
@@ -171,8 +142,8 @@ func (p *peer) HandlePublishNamespace(req *moqt.PublishNamespaceRequest) {
 	src := &source{ns: ns, theirs: req.Namespace, peer: p, routable: true}
 	p.r.post(func(now time.Time) []action { return p.r.core.announce(now, src) })
 	req.Accept()
-	context.AfterFunc(req.Context(), func() {
-		if !lost(req.Context()) {
+	req.OnEnd(func(cause error) {
+		if !lost(cause) {
 			p.r.post(func(now time.Time) []action { return p.r.core.withdraw(now, src) })
 		}
 	})
@@ -180,8 +151,8 @@ func (p *peer) HandlePublishNamespace(req *moqt.PublishNamespaceRequest) {
 
 // lost tells whether a request ended with its session. Otherwise the peer has
 // ended it.
-func lost(request context.Context) bool {
-	_, ok := errors.AsType[*moqt.SessionError](context.Cause(request))
+func lost(cause error) bool {
+	_, ok := errors.AsType[*moqt.SessionError](cause)
 	return ok
 }
 
@@ -194,7 +165,7 @@ func (p *peer) HandleSubscribeNamespace(req *moqt.SubscribeNamespaceRequest) {
 	w := &watcher{prefix: ns, sink: view{req, ns, p.permit}}
 	req.Accept()
 	p.r.post(func(time.Time) []action { return p.r.core.watch(w) })
-	context.AfterFunc(req.Context(), func() {
+	req.OnEnd(func(error) {
 		p.r.post(func(time.Time) []action { return p.r.core.unwatch(w) })
 	})
 }
@@ -250,9 +221,9 @@ func (p *peer) HandlePublish(req *moqt.PublishRequest) {
 			return acts
 		}
 		acts = append(acts, p.r.core.announce(now, src)...)
-		context.AfterFunc(req.Context(), func() {
-			p.r.upstreamEnded(name, epoch, context.Cause(req.Context()))
-			if !lost(req.Context()) {
+		req.OnEnd(func(cause error) {
+			p.r.upstreamEnded(name, epoch, cause)
+			if !lost(cause) {
 				p.r.post(func(now time.Time) []action { return p.r.core.withdraw(now, src) })
 			}
 		})
