@@ -106,6 +106,15 @@ type SendStream interface {
 	Context() context.Context
 }
 
+// An Unsender is a SendStream that knows how many of the bytes that it took have
+// not left in a packet yet, but for one packet more or less. Implementing it is
+// optional: without it a scheduler works with an estimate.
+type Unsender interface {
+	// Unsent may be called while another goroutine writes. It is zero once the
+	// stream is reset, and may still be above zero after Close.
+	Unsent() int
+}
+
 // A ReceiveStream is the receiving half of a stream. One goroutine reads.
 type ReceiveStream interface {
 	// Read reads. It ends with io.EOF after FIN, a *StreamError after a reset,

@@ -4,13 +4,14 @@ package egress
 
 import (
 	"testing"
+	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
 
-// TestEgressAllocations holds the budget of the sending path: at most one
+// TestAllocations holds the budget of the sending path: at most one
 // allocation for each object and viewer, whatever the size of the groups.
-func TestEgressAllocations(t *testing.T) {
+func TestAllocations(t *testing.T) {
 	const viewers = 10
 	for _, tt := range []struct {
 		name   string
@@ -26,7 +27,7 @@ func TestEgressAllocations(t *testing.T) {
 			for range viewers {
 				e := New(nullConn{}, Config{}, nil, nil)
 				e.Add(subTo(tr))
-				e.take()
+				e.take(time.Now())
 				es = append(es, e)
 			}
 			payload := make([]byte, 1000)
@@ -46,8 +47,8 @@ func TestEgressAllocations(t *testing.T) {
 					w.Close()
 				}
 				for _, e := range es {
-					e.take()
-					if deadline, err := e.work(); err != nil || !deadline.IsZero() {
+					e.take(time.Now())
+					if deadline, err := e.work(time.Now()); err != nil || !deadline.IsZero() {
 						t.Fatal(deadline, err)
 					}
 				}

@@ -22,7 +22,7 @@ const (
 // too much as sent rather than too little, see backlog.
 const packetOverhead = 26
 
-// An backlog estimates how much of what was handed to the transport is
+// A backlog estimates how much of what was handed to the transport is
 // not sent yet, by urgency, and how much that may be.
 //
 // The transport says only how many bytes it has sent in all. Of those, the
@@ -46,6 +46,9 @@ type backlog struct {
 	limit int     // rate × Ahead, within MinAhead and MaxAhead
 	rate  float64 // bytes per second that the transport may send; 0: unknown
 
+	exact   bool // the transport tells what has left: nothing has to be estimated
+	waiting bool // there was data for which there was no room, the last time
+
 	last     conn.Stats
 	measured bool      // last is valid
 	blind    bool      // the transport does not measure: no limit
@@ -62,7 +65,7 @@ type ahead struct {
 	taken int
 }
 
-// An part is n bytes of a stream.
+// A part is n bytes of a stream.
 type part struct {
 	stream uint64
 	n      int
@@ -110,7 +113,7 @@ func (b *backlog) total() (n int) {
 // room reports whether a stream of that urgency may hand over more. What has a
 // worse urgency does not count: the transport sends it later.
 func (b *backlog) room(urgency int) bool {
-	if b.blind {
+	if b.blind && !b.exact {
 		return true
 	}
 	ahead := 0
@@ -129,6 +132,9 @@ func (b *backlog) measure(now time.Time, s conn.Stats) {
 		return
 	}
 	b.limit = b.allowed(s)
+	if b.exact {
+		return
+	}
 	if b.measured {
 		b.sent(newlySent(before, s))
 	}

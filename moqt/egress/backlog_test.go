@@ -211,9 +211,9 @@ func TestBacklogHoldsData(t *testing.T) {
 	}
 }
 
-// TestEgressJumpFreesTheTransport checks that the newest group does not wait for
+// TestJumpFreesTheTransport checks that the newest group does not wait for
 // what was handed over of the groups that a jump has reset.
-func TestEgressJumpFreesTheTransport(t *testing.T) {
+func TestJumpFreesTheTransport(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)

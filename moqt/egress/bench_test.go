@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -42,7 +43,7 @@ func BenchmarkEgress(b *testing.B) {
 				for range viewers {
 					e := New(nullConn{}, Config{}, nil, nil)
 					e.Add(subTo(tr))
-					e.take()
+					e.take(time.Now())
 					es = append(es, e)
 				}
 				payload := make([]byte, size)
@@ -59,8 +60,8 @@ func BenchmarkEgress(b *testing.B) {
 						b.Fatal(err)
 					}
 					for _, e := range es {
-						e.take()
-						if _, err := e.work(); err != nil {
+						e.take(time.Now())
+						if _, err := e.work(time.Now()); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -96,8 +97,8 @@ func BenchmarkEgressTracks(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				e.take()
-				if _, err := e.work(); err != nil {
+				e.take(time.Now())
+				if _, err := e.work(time.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -66,33 +66,29 @@ func positive[T cmp.Ordered](v, or T) T {
 
 // counts is what happened since the last time it was read.
 type counts struct {
-	bytes   uint64 // handed to the transport
-	opened  uint64 // streams
-	fins    uint64 // streams that ended with FIN
-	resets  uint64 // streams that were reset by us
-	stops   uint64 // streams that the peer asked to stop
-	jumps   uint64 // times a subscriber was taken to the newest group
-	dropped uint64 // subgroups that got no stream because newer ones came
-	stalls  uint64 // subscriptions that ended for want of credit
+	bytes   uint64  // handed to the transport
+	opened  uint64  // streams
+	fins    uint64  // streams that ended with FIN
+	resets  uint64  // streams that were reset by us
+	stops   uint64  // streams that the peer asked to stop
+	jumps   uint64  // times a subscriber was taken to the newest group
+	dropped uint64  // subgroups that got no stream because newer ones came
+	stalls  uint64  // subscriptions that ended for want of credit
+	expired uint64  // subgroups that a delivery timeout has ended
+	rate    float64 // bytes per second, a new measure; 0: none
 }
 
 // Metrics are the metrics of all egress schedulers of a process.
 type Metrics struct {
-	bytes, opened, fins, resets, stops, jumps, dropped, stalls prometheus.Counter
+	bytes, opened, fins, resets, stops, jumps, dropped, stalls, expired prometheus.Counter
+	rate                                                                prometheus.Histogram
 }
 
 // NewMetrics registers with reg, where several sessions may share one. A
 // nil reg registers nothing.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "broadcastd_moqt_egress_" + name, Help: help})
-		if reg == nil {
-			return c
-		}
-		if there, ok := errors.AsType[prometheus.AlreadyRegisteredError](reg.Register(c)); ok {
-			return there.ExistingCollector.(prometheus.Counter)
-		}
-		return c
+		return register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "broadcastd_moqt_egress_" + name, Help: help}))
 	}
 	return &Metrics{
 		bytes:   counter("bytes_total", "Bytes of subgroup streams handed to the transport."),
@@ -103,7 +99,24 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		jumps:   counter("jumps_total", "Times a subscriber too far behind was taken to the newest group."),
 		dropped: counter("subgroups_dropped_total", "Subgroups not sent because newer ones came before there was a stream."),
 		stalls:  counter("stalls_total", "Subscriptions ended because the subscriber gave no credit."),
+		expired: counter("subgroups_expired_total", "Subgroups ended by a delivery timeout."),
+		rate: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "broadcastd_moqt_egress_bandwidth_bytes_per_second",
+			Help:    "Estimates of connections that carried less than there was to send.",
+			Buckets: prometheus.ExponentialBuckets(16_000, 2, 14), // 128 kbit/s to 1 Gbit/s
+		})),
 	}
+}
+
+// register registers c with reg, or returns what is registered in its place.
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	if reg == nil {
+		return c
+	}
+	if there, ok := errors.AsType[prometheus.AlreadyRegisteredError](reg.Register(c)); ok {
+		return there.ExistingCollector.(C)
+	}
+	return c
 }
 
 // add adds c. A nil m counts nothing.
@@ -119,4 +132,8 @@ func (m *Metrics) add(c counts) {
 	m.jumps.Add(float64(c.jumps))
 	m.dropped.Add(float64(c.dropped))
 	m.stalls.Add(float64(c.stalls))
+	m.expired.Add(float64(c.expired))
+	if c.rate > 0 {
+		m.rate.Observe(c.rate)
+	}
 }

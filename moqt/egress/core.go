@@ -8,7 +8,7 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// What happens to an core.
+// What happens to a core.
 type eventKind uint8
 
 const (
@@ -21,19 +21,20 @@ const (
 	evWrote                     // stream, result, n: of the last action
 )
 
-// An event is what an core is told.
+// An event is what a core is told.
 type event struct {
 	kind   eventKind
 	result result
 	sub    *subscription
 	stream *stream
 	n      int
+	exact  bool // of evOpened: the stream tells what has left
 	code   wire.ResetCode
 	update Sub
 	stats  conn.Stats
 }
 
-// An result is how the transport took an action.
+// A result is how the transport took an action.
 type result uint8
 
 const (
@@ -42,7 +43,7 @@ const (
 	resultStopped        // the peer wants no more of this stream
 )
 
-// What an core wants done.
+// What a core wants done.
 type opcode uint8
 
 const (
@@ -80,7 +81,7 @@ const (
 	leastWrite = 256
 )
 
-// An core decides what a connection sends next. It has no goroutine,
+// A core decides what a connection sends next. It has no goroutine,
 // clock, lock or I/O: handle takes what happened, next says what to do. Given
 // the same calls, and tracks that do the same, it says the same.
 //
@@ -98,12 +99,21 @@ type core struct {
 	backlog backlog
 	counts  counts
 
+	estimator estimator
+
 	open     int       // streams
+	fetches  int       // subscriptions that are a fetch
 	lastID   uint64    // of a stream
 	starved  bool      // there was no stream credit at the last try
 	parked   bool      // some stream is parked
 	retry    time.Time // when parked streams and stream credit are tried again
 	expireAt time.Time // when to look for what is too far behind
+
+	timeoutAt time.Time // when something has taken too long; zero: never
+	tails     []*stream // that have ended with FIN and may have to be reset
+	exact     bool      // the transport tells what has left
+	handed    []*stream // with unsent bytes, if exact
+	asked     []*stream // the last answer of inTransport
 }
 
 func newCore(cfg Config) *core {
@@ -116,6 +126,10 @@ func (c *core) handle(now time.Time, ev event) {
 	switch ev.kind {
 	case evAdded:
 		c.subs = append(c.subs, ev.sub)
+		ev.sub.since = now
+		if ev.sub.fetch != nil {
+			c.openFetch(now, ev.sub)
+		}
 		c.classify()
 		c.sync(now, ev.sub)
 	case evUpdated:
@@ -123,6 +137,7 @@ func (c *core) handle(now time.Time, ev event) {
 			c.update(now, ev.sub, ev.update)
 		}
 	case evRemoved:
+		c.endTails(ev.sub, ev.code)
 		if !ev.sub.over {
 			c.finish(ev.sub, ev.code, wire.PublishDoneSubscriptionEnded, "the subscription was cancelled")
 		}
@@ -132,7 +147,15 @@ func (c *core) handle(now time.Time, ev event) {
 		}
 	case evMeasured:
 		c.backlog.measure(now, ev.stats)
+		if c.estimator.measure(now, ev.stats, c.backlog.waiting) {
+			c.counts.rate = c.estimator.Rate
+		}
+		if len(c.tails) > 0 {
+			c.settleTails(now, ev.stats)
+		}
 	case evOpened:
+		c.exact = c.exact || ev.exact
+		c.backlog.exact = c.exact
 		c.opened(now, ev.stream, ev.result)
 	case evWrote:
 		c.wrote(now, ev.stream, ev.result, ev.n)
@@ -153,10 +176,13 @@ func (c *core) next(now time.Time) action {
 		c.expireAt = time.Time{}
 		c.expire(now)
 	}
+	if !c.timeoutAt.IsZero() && !now.Before(c.timeoutAt) {
+		c.timeoutAt = c.timeouts(now)
+	}
 	if a, ok := c.dequeue(); ok {
 		return a
 	}
-	if st := c.admit(); st != nil {
+	if st := c.admit(now); st != nil {
 		return action{op: opOpen, stream: st}
 	}
 	return c.fill(now)
@@ -173,7 +199,10 @@ func (c *core) dequeue() (action, bool) {
 	if c.taken++; c.taken == len(c.queue) {
 		c.queue, c.taken = c.queue[:0], 0
 	}
-	if a.op == opFin || a.op == opReset {
+	switch {
+	case a.op == opFin && a.stream.state == tail:
+		a.stream.ended = true
+	case a.op == opFin || a.op == opReset:
 		c.spent = a.stream
 	}
 	return a, true
@@ -182,10 +211,15 @@ func (c *core) dequeue() (action, bool) {
 // sleep returns the action for when there is nothing to do. waiting says that
 // there is data which the limit holds back.
 func (c *core) sleep(now time.Time, waiting bool) action {
+	c.timeoutAt = c.timeouts(now)
+	if a, ok := c.dequeue(); ok {
+		return a
+	}
 	a := action{op: opSleep}
 	if c.parked || c.starved {
 		a.until = c.retry
 	}
+	c.backlog.waiting = waiting
 	if waiting {
 		if t := now.Add(c.backlog.pause()); a.until.IsZero() || t.Before(a.until) {
 			a.until = t
@@ -194,6 +228,7 @@ func (c *core) sleep(now time.Time, waiting bool) action {
 	if c.expireAt.IsZero() {
 		c.expireAt = a.until // whoever is held back may fall behind
 	}
+	a.until = earlier(a.until, c.timeoutAt)
 	return a
 }
 
@@ -215,18 +250,30 @@ func (c *core) unpark() {
 
 // admit returns the waiting subgroup that gets the next stream, nil if there is
 // none or no stream. What has to wait, sync drops when a newer group comes.
-func (c *core) admit() (best *stream) {
+func (c *core) admit(now time.Time) (best *stream) {
 	if c.starved || c.open >= c.cfg.MaxStreams {
 		return nil
 	}
 	for _, s := range c.subs {
 		for _, st := range s.streams {
-			if st.state == waiting && (best == nil || st.before(best)) {
+			if st.state == waiting && (best == nil || st.admittedBefore(now, best)) {
 				best = st
 			}
 		}
 	}
 	return best
+}
+
+// admittedBefore reports whether st gets a stream before other. Of one class,
+// subgroups come before fetches that have not waited for long.
+func (st *stream) admittedBefore(now time.Time, other *stream) bool {
+	if a, b := st.fetch != nil, other.fetch != nil; a != b && st.class() == other.class() {
+		if a {
+			return now.Sub(st.since) >= fetchPatience
+		}
+		return now.Sub(other.since) < fetchPatience
+	}
+	return st.before(other)
 }
 
 // opened takes the result of opOpen.
@@ -246,7 +293,9 @@ func (c *core) opened(now time.Time, st *stream, result result) {
 	c.open++
 	c.counts.opened++
 	c.rank(st)
-	c.settle(st)
+	if st.fetch == nil {
+		c.settle(now, st)
+	}
 }
 
 // fill returns the next write, or sleep.
@@ -256,13 +305,22 @@ func (c *core) fill(now time.Time) action {
 		if st == nil {
 			return c.sleep(now, false)
 		}
+		if st.tooLate(now) {
+			c.counts.expired++
+			c.drop(st, wire.ResetDeliveryTimeout)
+			c.conclude(st.sub)
+			if a, ok := c.dequeue(); ok {
+				return a
+			}
+			continue
+		}
 		if !c.backlog.room(st.urgency) {
 			return c.sleep(now, true)
 		}
 		if data, boundary := st.data(); len(data) > 0 {
 			return action{op: opWrite, stream: st, data: data, boundary: boundary}
 		}
-		c.settle(st) // evicted
+		c.settle(now, st) // evicted
 		if a, ok := c.dequeue(); ok {
 			return a
 		}
@@ -271,14 +329,14 @@ func (c *core) fill(now time.Time) action {
 
 // pick returns the stream whose data goes next: by class, then by deficit round
 // robin among subscriptions of the same class, then by the subscription's own
-// order.
+// order. Fetches of the class go last, but for their share.
 func (c *core) pick() *stream {
 	var best *stream
 	at := 0
 	for i := range c.subs {
 		i = (c.turn + i) % len(c.subs)
 		st := c.subs[i].best()
-		if st != nil && (best == nil || st.class() < best.class()) {
+		if st != nil && (best == nil || st.rankOf() < best.rankOf()) {
 			best, at = st, i
 		}
 	}
@@ -300,11 +358,20 @@ func (c *core) wrote(now time.Time, st *stream, result result, n int) {
 		s.blocked = time.Time{}
 		st.advance(n)
 		c.counts.bytes += uint64(n)
-		c.backlog.wrote(n, st.urgency, st.id)
+		c.handOver(now, st, n)
+		if st.fetch != nil {
+			c.spend(st, n)
+		} else if c.fetches > 0 {
+			c.owe(st.class(), n)
+		}
 		if s.deficit -= n; s.deficit <= 0 {
 			c.turn = (slices.Index(c.subs, s) + 1) % len(c.subs)
 		}
-		c.settle(st)
+		if st.fetch != nil {
+			c.syncFetch(now, s)
+			return
+		}
+		c.settle(now, st)
 	case resultBlocked:
 		// There may be credit for less.
 		st.chunk = max(1, min(st.chunk, n)/4)
@@ -332,7 +399,7 @@ func (c *core) block(now time.Time, s *subscription) {
 }
 
 // settle ends a stream whose log is at its end.
-func (c *core) settle(st *stream) {
+func (c *core) settle(now time.Time, st *stream) {
 	s := st.sub
 	switch end, code := st.end(); {
 	case end == goesOn:
@@ -340,7 +407,7 @@ func (c *core) settle(st *stream) {
 	case end == cutShort:
 		c.drop(st, code)
 	case st.state == streaming:
-		c.fin(st)
+		c.fin(now, st)
 	}
 	c.conclude(s)
 }

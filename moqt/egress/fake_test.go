@@ -23,7 +23,7 @@ type tester interface {
 	Errorf(format string, args ...any)
 }
 
-// A fakeOut is a Conn for an egress: it takes what is written within limits
+// A fakeOut is a Conn for a scheduler: it takes what is written within limits
 // that the test sets, and keeps it.
 type fakeOut struct {
 	conn.Conn // no other method is called

@@ -8,9 +8,9 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// TestEgressJoin subscribes in the middle of group 5, of which objects 0 to 9
+// TestJoin subscribes in the middle of group 5, of which objects 0 to 9
 // are there, and says which streams a subscriber gets in the end.
-func TestEgressJoin(t *testing.T) {
+func TestJoin(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		start track.Location
@@ -137,9 +137,9 @@ func TestEgressJoin(t *testing.T) {
 	}
 }
 
-// TestEgressHeader says which facts of the received stream the subscriber's
+// TestHeader says which facts of the received stream the subscriber's
 // stream keeps.
-func TestEgressHeader(t *testing.T) {
+func TestHeader(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		in   wire.SubgroupHeader
@@ -179,10 +179,10 @@ func TestEgressHeader(t *testing.T) {
 	}
 }
 
-// TestEgressKeepsProperties enters in the middle of a subgroup whose objects
+// TestKeepsProperties enters in the middle of a subgroup whose objects
 // have properties: the header that is encoded anew keeps them, and a mark of
 // the end is one afterwards.
-func TestEgressKeepsProperties(t *testing.T) {
+func TestKeepsProperties(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	w, err := tr.Subgroup(track.SubgroupHeader{Properties: true, FirstObject: true})
@@ -218,7 +218,7 @@ func TestEgressKeepsProperties(t *testing.T) {
 	}
 }
 
-func TestEgressCutThrough(t *testing.T) {
+func TestCutThrough(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
@@ -236,8 +236,8 @@ func TestEgressCutThrough(t *testing.T) {
 	expect(t, "after the cut", r.sent(), "0/0 0..0 first cut DELIVERY_TIMEOUT")
 }
 
-// TestEgressEndsAsTheLog says how a stream ends, by how its log does.
-func TestEgressEndsAsTheLog(t *testing.T) {
+// TestEndsAsTheLog says how a stream ends, by how its log does.
+func TestEndsAsTheLog(t *testing.T) {
 	codes := []wire.ResetCode{
 		wire.ResetInternalError, wire.ResetCancelled, wire.ResetDeliveryTimeout, wire.ResetSessionClosed, wire.ResetGoingAway,
 		wire.ResetTooFarBehind, wire.ResetExcessiveLoad, wire.ResetMalformedTrack,

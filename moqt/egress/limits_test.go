@@ -10,9 +10,9 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// TestEgressLag feeds a viewer whose connection takes nothing, and says when its
+// TestLag feeds a viewer whose connection takes nothing, and says when its
 // old groups are reset.
-func TestEgressLag(t *testing.T) {
+func TestLag(t *testing.T) {
 	const jumped = "TOO_FAR_BEHIND"
 	for _, tt := range []struct {
 		name   string
@@ -62,9 +62,9 @@ func TestEgressLag(t *testing.T) {
 	}
 }
 
-// TestEgressCatchUp checks that a subscriber who asks for the past has time to
+// TestCatchUp checks that a subscriber who asks for the past has time to
 // get it, although by age it would be too far behind at once.
-func TestEgressCatchUp(t *testing.T) {
+func TestCatchUp(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	for g := range uint64(6) {
@@ -87,9 +87,9 @@ func TestEgressCatchUp(t *testing.T) {
 	}
 }
 
-// TestEgressStreamLimits gives fewer streams than there are tracks: the newest
+// TestStreamLimits gives fewer streams than there are tracks: the newest
 // groups get them, and nothing waits for more than a group.
-func TestEgressStreamLimits(t *testing.T) {
+func TestStreamLimits(t *testing.T) {
 	r := newRig(t, Config{})
 	r.conn.slots = 16
 	var tracks []*track.Track
@@ -142,8 +142,8 @@ func TestEgressStreamLimits(t *testing.T) {
 	}
 }
 
-// TestEgressOwnStreamLimit is the same with our own bound, which needs no timer.
-func TestEgressOwnStreamLimit(t *testing.T) {
+// TestOwnStreamLimit is the same with our own bound, which needs no timer.
+func TestOwnStreamLimit(t *testing.T) {
 	r := newRig(t, Config{MaxStreams: 2})
 	tr := r.track("video")
 	r.add(tr, nil)
@@ -164,9 +164,9 @@ func TestEgressOwnStreamLimit(t *testing.T) {
 	}
 }
 
-// TestEgressWaitingIsBounded floods a subscriber that gets no stream with
+// TestWaitingIsBounded floods a subscriber that gets no stream with
 // subgroups of one group, which no newer group supersedes.
-func TestEgressWaitingIsBounded(t *testing.T) {
+func TestWaitingIsBounded(t *testing.T) {
 	r := newRig(t, Config{MaxWaiting: 10})
 	tr := r.track("video")
 	sub := r.add(tr, nil)
@@ -188,9 +188,9 @@ func TestEgressWaitingIsBounded(t *testing.T) {
 	}
 }
 
-// TestEgressFlowControl gives credit in pieces of all sizes. Everything arrives
+// TestFlowControl gives credit in pieces of all sizes. Everything arrives
 // once, in order, and the last byte of a window is used.
-func TestEgressFlowControl(t *testing.T) {
+func TestFlowControl(t *testing.T) {
 	for _, piece := range []int{1, 10, 100, 1000, 10_000, 20_000} {
 		t.Run(fmt.Sprintf("credit=%d", piece), func(t *testing.T) {
 			r := newRig(t, Config{})
@@ -230,9 +230,9 @@ func TestEgressFlowControl(t *testing.T) {
 	}
 }
 
-// TestEgressBlockedStreamAlone checks that a stream without credit holds up no
+// TestBlockedStreamAlone checks that a stream without credit holds up no
 // other.
-func TestEgressBlockedStreamAlone(t *testing.T) {
+func TestBlockedStreamAlone(t *testing.T) {
 	r := newRig(t, Config{})
 	a, b := r.track("a", priority(1)), r.track("b", priority(2))
 	r.add(a, nil)
@@ -251,9 +251,9 @@ func TestEgressBlockedStreamAlone(t *testing.T) {
 	}
 }
 
-// TestEgressStall ends the subscription that leaves data for 10 s without
+// TestStall ends the subscription that leaves data for 10 s without
 // credit, and that one alone.
-func TestEgressStall(t *testing.T) {
+func TestStall(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		shut  func(*fakeOut)
@@ -293,9 +293,9 @@ func TestEgressStall(t *testing.T) {
 	}
 }
 
-// TestEgressStopSending has the peer stop one stream: that subgroup is not sent
+// TestStopSending has the peer stop one stream: that subgroup is not sent
 // again, everything else is.
-func TestEgressStopSending(t *testing.T) {
+func TestStopSending(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)
@@ -323,7 +323,7 @@ func TestEgressStopSending(t *testing.T) {
 	}
 }
 
-func TestEgressForward(t *testing.T) {
+func TestForward(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	sub := r.add(tr, func(s *Sub) { s.Forward = false })
@@ -361,7 +361,7 @@ func TestEgressForward(t *testing.T) {
 	expect(t, "done while held", r.done, "video TRACK_ENDED 3")
 }
 
-func TestEgressUpdate(t *testing.T) {
+func TestUpdate(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		u    func(*Sub)
@@ -407,7 +407,7 @@ func TestEgressUpdate(t *testing.T) {
 	}
 }
 
-func TestEgressRemove(t *testing.T) {
+func TestRemove(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	sub := r.add(tr, nil)
@@ -431,9 +431,9 @@ func TestEgressRemove(t *testing.T) {
 	}
 }
 
-// TestEgressDoneAfterTheLastByte ends the track while a slow subscriber still
+// TestDoneAfterTheLastByte ends the track while a slow subscriber still
 // has a complete group to get.
-func TestEgressDoneAfterTheLastByte(t *testing.T) {
+func TestDoneAfterTheLastByte(t *testing.T) {
 	r := newRig(t, Config{})
 	tr := r.track("video")
 	r.add(tr, nil)

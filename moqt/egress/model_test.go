@@ -12,7 +12,7 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// An model drives a core with random calls over a transport that behaves
+// A model drives a core with random calls over a transport that behaves
 // at random, and checks after each step that every stream is what it may be.
 type model struct {
 	*rig
@@ -45,7 +45,7 @@ type modelSub struct {
 	done   int
 }
 
-func TestEgressModel(t *testing.T) {
+func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{rig: newRig(t, Config{MaxStreams: rapid.SampledFrom([]int{2, 8, 256}).Draw(t, "MaxStreams")})}
 		for i := range rapid.IntRange(1, 3).Draw(t, "tracks") {

@@ -38,10 +38,10 @@ func priority(p uint64) track.Property {
 	return track.Property{Type: track.PropDefaultPriority, Uint: p}
 }
 
-// TestEgressOrder has data on all tracks at once and checks the whole order of
+// TestOrder has data on all tracks at once and checks the whole order of
 // opens, urgencies and writes. The transport takes everything, so what differs
 // is the order alone.
-func TestEgressOrder(t *testing.T) {
+func TestOrder(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		do   func(r *rig)
@@ -133,9 +133,9 @@ func TestEgressOrder(t *testing.T) {
 	}
 }
 
-// TestEgressFairness checks deficit round robin over objects of different
+// TestFairness checks deficit round robin over objects of different
 // sizes: subscriptions of one class get the same number of bytes.
-func TestEgressFairness(t *testing.T) {
+func TestFairness(t *testing.T) {
 	r := newRig(t, Config{})
 	sizes := map[string]int{"small": 300, "medium": 9000, "large": 100_000}
 	for name, size := range sizes {
@@ -173,9 +173,9 @@ func aliasOf(r *rig, tr *track.Track) uint64 {
 	return 0
 }
 
-// TestEgressUrgentIsNotHeldUp checks that what ranks better goes ahead of what
+// TestUrgentIsNotHeldUp checks that what ranks better goes ahead of what
 // waits, also while the transport is full of what ranks worse.
-func TestEgressUrgentIsNotHeldUp(t *testing.T) {
+func TestUrgentIsNotHeldUp(t *testing.T) {
 	r := newRig(t, Config{})
 	video, audio := r.track("video", priority(64)), r.track("audio", priority(16))
 	r.add(video, nil)
@@ -198,9 +198,9 @@ func TestEgressUrgentIsNotHeldUp(t *testing.T) {
 	}
 }
 
-// TestEgressUrgencies says where the classes of a connection go, and that
+// TestUrgencies says where the classes of a connection go, and that
 // control, requests and padding keep their own.
-func TestEgressUrgencies(t *testing.T) {
+func TestUrgencies(t *testing.T) {
 	r := newRig(t, Config{})
 	for i, p := range []uint64{0, 16, 64, 72, 72} {
 		tr := r.track(string(rune('a'+i)), priority(p))
@@ -227,8 +227,8 @@ func TestEgressUrgencies(t *testing.T) {
 	}
 }
 
-// TestEgressPriorityUpdate raises a track that waits behind another.
-func TestEgressPriorityUpdate(t *testing.T) {
+// TestPriorityUpdate raises a track that waits behind another.
+func TestPriorityUpdate(t *testing.T) {
 	r := newRig(t, Config{})
 	a, b := r.track("a"), r.track("b")
 	r.add(a, func(s *Sub) { s.Priority = 10 })

@@ -18,7 +18,7 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// runEgress runs an egress on conn until the test ends.
+// runEgress runs a scheduler on conn until the test ends.
 func runEgress(t testing.TB, conn *fakeOut, metrics *Metrics) (e *Scheduler, stop func() error) {
 	e = New(conn, Config{}, slog.New(slog.DiscardHandler), metrics)
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -42,9 +42,9 @@ func subTo(tr *track.Track) Sub {
 	}
 }
 
-// TestEgressRunIsWoken writes one object at a time and checks that each is with
+// TestRunIsWoken writes one object at a time and checks that each is with
 // the transport as soon as everything else sleeps, with no time passing.
-func TestEgressRunIsWoken(t *testing.T) {
+func TestRunIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newFakeOut()
 		reg := prometheus.NewRegistry()
@@ -92,9 +92,9 @@ func TestEgressRunIsWoken(t *testing.T) {
 	})
 }
 
-// TestEgressRunRetries gives credit while run sleeps: it comes back on its own,
+// TestRunRetries gives credit while run sleeps: it comes back on its own,
 // and not before there is something to come back for.
-func TestEgressRunRetries(t *testing.T) {
+func TestRunRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := newFakeOut()
 		conn.slots = 0
@@ -117,8 +117,8 @@ func TestEgressRunRetries(t *testing.T) {
 	})
 }
 
-// TestEgressRunEnds says how run ends, and that it leaves nothing behind.
-func TestEgressRunEnds(t *testing.T) {
+// TestRunEnds says how run ends, and that it leaves nothing behind.
+func TestRunEnds(t *testing.T) {
 	lost := errors.New("lost")
 	for _, tt := range []struct {
 		name string
@@ -162,10 +162,10 @@ func TestEgressRunEnds(t *testing.T) {
 	}
 }
 
-// TestEgressRace has writers, subscribers that come and go, and a connection
+// TestRace has writers, subscribers that come and go, and a connection
 // whose limits change, all at once. It is for the race detector, and checks that
 // each subscription is done once and each stream is a prefix of its log.
-func TestEgressRace(t *testing.T) {
+func TestRace(t *testing.T) {
 	conn := newFakeOut()
 	conn.window = 100_000
 	e, stop := runEgress(t, conn, NewMetrics(nil))

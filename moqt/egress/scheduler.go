@@ -13,24 +13,25 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// An egress writes all subgroup streams of one connection. run drives it, in
-// one goroutine; add and the handles' methods may be called from any.
+// A Scheduler writes all data streams and datagrams of one connection. Run drives
+// it, in one goroutine; every other method may be called from any.
 //
-// What to do next is decided by core. The egress executes that on the
-// Conn and feeds back how it went.
+// What to do next is decided by core. The Scheduler executes that on the Conn and
+// feeds back how it went.
 type Scheduler struct {
 	conn    conn.Conn
 	log     *slog.Logger
 	metrics *Metrics
-	core    *core // run's goroutine only
-	now     func() time.Time
+	core    *core    // Run's goroutine only, as is shown
+	shown   Estimate // what estimate is
 
 	wake  chan struct{}                // one slot
 	dirty atomic.Pointer[subscription] // a stack of those to look at
 
-	mu     sync.Mutex
-	calls  []event // add, update and remove, for run to take
-	closed bool    // run has returned
+	mu       sync.Mutex
+	calls    []event // Add, Update and Remove, for Run to take
+	closed   bool    // Run has returned
+	estimate Estimate
 }
 
 // New makes the scheduler for conn. A nil metrics counts nothing.
@@ -38,12 +39,11 @@ func New(conn conn.Conn, cfg Config, log *slog.Logger, metrics *Metrics) *Schedu
 	return &Scheduler{
 		conn: conn, log: log, metrics: metrics,
 		core: newCore(cfg),
-		now:  time.Now,
 		wake: make(chan struct{}, 1),
 	}
 }
 
-// An Sub is what a subscriber gets of a track.
+// A Sub is what a subscriber gets of a track.
 type Sub struct {
 	Alias    uint64
 	Track    *track.Track
@@ -52,14 +52,28 @@ type Sub struct {
 	Priority uint8          // the subscriber's, lower first
 	Order    track.GroupOrder
 	Forward  bool
-	// OnDone is called once, in run's goroutine, when no stream will be opened
+	// ObjectTimeout is how long after its first byte arrived an object may
+	// still be handed to the transport (OBJECT_DELIVERY_TIMEOUT, section 8);
+	// then its stream is reset with DELIVERY_TIMEOUT, and its subgroup is not
+	// sent again. For what was published before the subscription began, it
+	// counts from then. Zero: no timeout.
+	ObjectTimeout time.Duration
+	// SubgroupTimeout is how long after a subgroup is complete its stream may
+	// take (SUBGROUP_DELIVERY_TIMEOUT, section 8); then the stream is reset with
+	// DELIVERY_TIMEOUT, also after its FIN. Transports do not tell what was
+	// acknowledged. A stream counts as delivered, and is let be, once all of it
+	// has left and then, for four round trips, the peer was heard and no packet
+	// was lost; a reset that comes too late is one that the peer ignores. Zero:
+	// no timeout.
+	SubgroupTimeout time.Duration
+	// OnDone is called once, in Run's goroutine, when no stream will be opened
 	// any more and all are closed: the track has ended, the end group has
-	// passed, the subscriber has stalled, or remove was called. streams is how
-	// many were opened. It must not block. It is not called once run returns.
+	// passed, the subscriber has stalled, or Remove was called. streams is how
+	// many were opened. It must not block. It is not called once Run returns.
 	OnDone func(code wire.PublishDoneCode, reason string, streams uint64)
 }
 
-// A Handle controls a subscription that the egress serves.
+// A Handle controls a subscription that the scheduler serves.
 type Handle struct {
 	e   *Scheduler
 	sub *subscription
@@ -72,8 +86,8 @@ func (e *Scheduler) Add(sub Sub) *Handle {
 	return &Handle{e: e, sub: s}
 }
 
-// Update changes what the subscriber gets: start, endGroup, priority and
-// forward of u; the rest is ignored. Where forward goes from false to true, the
+// Update changes what the subscriber gets: Start, EndGroup, Priority, Forward
+// and the timeouts of u; the rest is ignored. Where forward goes from false to true, the
 // subgroups that were held are entered at the new start.
 func (h *Handle) Update(u Sub) {
 	h.e.call(event{kind: evUpdated, sub: h.sub, update: u})
@@ -93,11 +107,11 @@ func (e *Scheduler) call(ev event) {
 	e.signal()
 }
 
-// signal wakes run. It is the one way in which run is woken.
+// signal wakes Run. It is the one way in which Run is woken.
 func (e *Scheduler) signal() {
 	select {
 	case e.wake <- struct{}{}:
-	default: // run has yet to take the last one, and will look at everything
+	default: // Run has yet to take the last one, and will look at everything
 	}
 }
 
@@ -116,20 +130,19 @@ func (e *Scheduler) push(s *subscription) {
 
 // Run writes until ctx ends or the connection does, and says which: it never
 // returns nil. It waits only for its one signal, and for a timer while it has
-// data that the transport would not take.
+// data that the transport would not take, or data that a timeout ends.
 func (e *Scheduler) Run(ctx context.Context) error {
 	defer e.shutdown()
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	for {
-		e.take()
-		deadline, err := e.work()
+		next, err := e.step(time.Now())
 		if err != nil {
 			return err
 		}
 		var tick <-chan time.Time
-		if !deadline.IsZero() {
-			timer.Reset(time.Until(deadline))
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
 			tick = timer.C
 		}
 		select {
@@ -153,13 +166,11 @@ func (e *Scheduler) Step(now time.Time) (next time.Time, err error) {
 		e.shutdown()
 		return time.Time{}, err
 	}
-	e.now = func() time.Time { return now }
 	select {
 	case <-e.wake:
 	default:
 	}
-	e.take()
-	if next, err = e.work(); err != nil {
+	if next, err = e.step(now); err != nil {
 		e.shutdown()
 	}
 	return next, err
@@ -168,13 +179,19 @@ func (e *Scheduler) Step(now time.Time) (next time.Time, err error) {
 // Pending reports whether something has happened that Step would look at.
 func (e *Scheduler) Pending() bool { return len(e.wake) > 0 }
 
+// step does everything for one wake-up, and returns when to come back; zero
+// means only when woken.
+func (e *Scheduler) step(now time.Time) (next time.Time, err error) {
+	e.take(now)
+	return e.work(now)
+}
+
 // take hands the core everything that came in.
-func (e *Scheduler) take() {
+func (e *Scheduler) take(now time.Time) {
 	e.mu.Lock()
 	calls := e.calls
 	e.calls = nil
 	e.mu.Unlock()
-	now := e.now()
 	for _, ev := range calls {
 		if ev.kind == evAdded {
 			// Attach first: what is committed from here on is notified, what was
@@ -193,14 +210,16 @@ func (e *Scheduler) take() {
 		s = below
 	}
 	e.core.handle(now, event{kind: evMeasured, stats: e.conn.Stats()})
+	for _, st := range e.core.inTransport() {
+		e.core.measured(now, st, st.out.(conn.Unsender).Unsent())
+	}
 }
 
 // work does what the core says until there is nothing left to do, and returns
 // when to come back; zero means only when woken.
-func (e *Scheduler) work() (deadline time.Time, err error) {
+func (e *Scheduler) work(now time.Time) (next time.Time, err error) {
 	defer e.count()
 	for {
-		now := e.now()
 		a := e.core.next(now)
 		if a.op == opSleep {
 			return a.until, nil
@@ -210,7 +229,7 @@ func (e *Scheduler) work() (deadline time.Time, err error) {
 		}
 		// Something better may have come meanwhile.
 		if a.op == opWrite && e.dirty.Load() != nil {
-			e.take()
+			e.take(now)
 		}
 	}
 }
@@ -225,7 +244,8 @@ func (e *Scheduler) do(now time.Time, a action) error {
 			return err
 		}
 		a.stream.out = out
-		e.core.handle(now, event{kind: evOpened, stream: a.stream, result: result})
+		_, exact := out.(conn.Unsender)
+		e.core.handle(now, event{kind: evOpened, stream: a.stream, result: result, exact: exact})
 	case opWrite:
 		result, err := e.result(a.stream.out.TryWrite(a.data))
 		if err != nil {
@@ -245,7 +265,7 @@ func (e *Scheduler) do(now time.Time, a action) error {
 		a.stream.out.CancelWrite(a.code)
 	case opDone:
 		a.sub.detach()
-		a.sub.cfg.OnDone(a.doneCode, a.reason, a.streams)
+		a.sub.done(a)
 	}
 	return nil
 }
@@ -288,8 +308,15 @@ func (e *Scheduler) shutdown() {
 	e.count()
 }
 
-// count moves the core's counts to the metrics.
+// count moves the core's counts to the metrics, and shows its estimate.
 func (e *Scheduler) count() {
 	e.metrics.add(e.core.counts)
 	e.core.counts = counts{}
+	e.core.estimator.Unsent = e.core.backlog.total()
+	if est := e.core.estimator.Estimate; est != e.shown {
+		e.shown = est
+		e.mu.Lock()
+		e.estimate = est
+		e.mu.Unlock()
+	}
 }

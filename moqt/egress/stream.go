@@ -15,14 +15,17 @@ const (
 	held      streamState = iota // forward is off, or no object within the filter has come
 	waiting                      // wants a stream
 	streaming                    // has one
+	tail                         // it has ended with FIN, and may have to be reset
 )
 
-// An stream is a subgroup on its way to one subscriber: a cursor into its
-// log, and the stream once there is one. The core owns it.
+// A stream is a subgroup on its way to one subscriber: a cursor into its
+// log, and the stream once there is one. Or it is that of a fetch. The core owns
+// it.
 type stream struct {
 	sub   *subscription
-	log   *track.Subgroup
-	out   conn.SendStream // for the egress; the core does not touch it
+	log   *track.Subgroup // nil of a fetch
+	fetch *fetch          // nil of a subgroup
+	out   conn.SendStream // for the scheduler; the core does not touch it
 	state streamState
 	id    uint64 // of the stream, on this connection
 	group uint64
@@ -31,18 +34,35 @@ type stream struct {
 
 	// What goes ahead of the log: the subgroup header and, if the subscriber
 	// enters in the middle, the first object's header once more, because an ID
-	// is absolute at the start of a stream.
+	// is absolute at the start of a stream. Of a fetch they are the header of the
+	// stream or of the next item, and its payload.
 	head    []byte
 	first   []byte
 	headBuf [wire.MaxSubgroupHeader]byte
 	pos     int64 // in the log, of the next byte to send
 
-	urgency int // 0 before it was ranked
-	chunk   int // what the next write may take
+	begun   bool // the header of the stream is written
+	urgency int  // 0 before it was ranked
+	chunk   int  // what the next write may take
 	parked  bool
+
+	// What is with the transport, where that tells.
+	unsent int       // bytes that have not left
+	moved  time.Time // when some left last, or the first were handed over
+	shrunk time.Time // when some left last
+	stuck  bool      // they do not leave for want of flow control credit
+
+	complete time.Time  // when its subgroup was seen complete, for SubgroupTimeout
+	due      time.Time  // of a tail: when it is reset; zero: never
+	ended    bool       // of a tail: the FIN is out
+	quiet    time.Time  // of a tail: since when no packet was lost
+	mark     conn.Stats // at moved, at quiet of a tail
 }
 
 func (st *stream) class() uint16 {
+	if st.fetch != nil {
+		return classOf(st.sub.cfg.Priority, st.fetch.priority)
+	}
 	return classOf(st.sub.cfg.Priority, st.log.Priority())
 }
 
@@ -94,23 +114,25 @@ func (st *stream) place() (found, maybe bool) {
 
 // pending reports whether there is something to write.
 func (st *stream) pending() bool {
-	return st.state == streaming && !st.parked && st.behind()
+	return st.state == streaming && !st.parked && !st.stuck && st.behind()
 }
 
 // behind reports whether there is something to send, stream or not.
 func (st *stream) behind() bool {
-	return st.state != held && (len(st.head) > 0 || len(st.first) > 0 || st.pos < st.log.Committed())
+	return st.state != held && (len(st.head) > 0 || len(st.first) > 0 || st.log != nil && st.pos < st.log.Committed())
 }
 
 // data returns what to write next, in one piece, and whether it ends with the
-// subgroup header.
+// header of the stream.
 func (st *stream) data() (b []byte, boundary bool) {
 	switch {
 	case len(st.head) > 0:
 		b = st.head[:min(len(st.head), st.chunk)]
-		return b, len(b) == len(st.head)
+		return b, !st.begun && len(b) == len(st.head)
 	case len(st.first) > 0:
 		return st.first[:min(len(st.first), st.chunk)], false
+	case st.log == nil:
+		return nil, false
 	}
 	return st.log.Bytes(st.pos, st.chunk), false
 }
@@ -120,6 +142,7 @@ func (st *stream) advance(n int) {
 	switch {
 	case len(st.head) > 0:
 		st.head = st.head[n:]
+		st.begun = st.begun || len(st.head) == 0
 	case len(st.first) > 0:
 		st.first = st.first[n:]
 	default:
@@ -139,6 +162,15 @@ const (
 
 // end returns how the stream has to end now, and the code of a cut log.
 func (st *stream) end() (ending, wire.ResetCode) {
+	if f := st.fetch; f != nil {
+		switch {
+		case f.broken:
+			return cutShort, wire.ResetInternalError
+		case f.ended && !st.behind():
+			return atEnd, 0
+		}
+		return goesOn, 0
+	}
 	state, code := st.log.State() // before Committed
 	switch {
 	case state == track.Aborted:

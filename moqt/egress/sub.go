@@ -9,14 +9,14 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
-// An subscription is a subscription that an egress serves. The core owns
+// A subscription is a Sub that a scheduler serves. The core owns
 // it, but for the fields of the wake-up.
 type subscription struct {
 	cfg    Sub
-	detach func() // from the track; for the egress
+	detach func() // from the track; for the scheduler
 
 	scheduler *Scheduler    // nil where nobody is to be woken
-	dirty     atomic.Bool   // it is on the egress's stack, or about to be
+	dirty     atomic.Bool   // it is on the scheduler's stack, or about to be
 	below     *subscription // on that stack
 
 	seen    uint64    // of the track's subgroups, in order of arrival
@@ -30,7 +30,19 @@ type subscription struct {
 	opened  uint64    // streams, for PUBLISH_DONE
 	deficit int       // bytes it may write in its turn
 	blocked time.Time // since when it has had no credit; zero: it has
+	since   time.Time // it was added, or began to forward
 	over    bool
+
+	fetch *fetch // nil, or this is a FETCH: of one stream, which no log fills
+}
+
+// done tells who asked that s is over.
+func (s *subscription) done(a action) {
+	if f := s.fetch; f != nil {
+		f.cfg.OnDone(f.ok, f.code)
+		return
+	}
+	s.cfg.OnDone(a.doneCode, a.reason, a.streams)
 }
 
 func newSubscription(e *Scheduler, cfg Sub) *subscription {
@@ -48,7 +60,7 @@ func classOf(subscriber, publisher uint8) uint16 {
 	return uint16(subscriber)<<8 | uint16(publisher)
 }
 
-// Notify wakes the egress, unless it already knows that something changed. The
+// Notify wakes the scheduler, unless it already knows that something changed. The
 // track calls it from writers' goroutines.
 func (s *subscription) Notify() {
 	if s.dirty.CompareAndSwap(false, true) && s.scheduler != nil {
@@ -71,6 +83,10 @@ func (s *subscription) best() (best *stream) {
 
 // sync takes in what has changed on the track of s.
 func (c *core) sync(now time.Time, s *subscription) {
+	if s.fetch != nil {
+		c.syncFetch(now, s)
+		return
+	}
 	logs, next := s.cfg.Track.Since(s.seen)
 	s.seen = next
 	for _, log := range logs {
@@ -85,7 +101,7 @@ func (c *core) sync(now time.Time, s *subscription) {
 		if st.state == held && s.cfg.Forward && !c.enter(st) {
 			continue
 		}
-		c.settle(st)
+		c.settle(now, st)
 	}
 	c.conclude(s)
 }
@@ -159,6 +175,10 @@ func (c *core) enter(st *stream) bool {
 
 // conclude ends s if no stream is left and none can come any more.
 func (c *core) conclude(s *subscription) {
+	if s.fetch != nil {
+		c.concludeFetch(s)
+		return
+	}
 	if s.over || slices.ContainsFunc(s.streams, func(st *stream) bool { return s.cfg.Forward || st.state != held }) {
 		return
 	}
@@ -186,12 +206,23 @@ func (c *core) finish(s *subscription, code wire.ResetCode, doneCode wire.Publis
 		c.turn = 0
 	}
 	c.classify()
+	if s.fetch != nil {
+		c.fetches--
+	}
 	c.enqueue(action{op: opDone, sub: s, doneCode: doneCode, reason: reason, streams: s.opened})
 }
 
 // update changes what the subscriber of s gets.
 func (c *core) update(now time.Time, s *subscription, u Sub) {
+	if s.fetch != nil {
+		c.prioritise(s, u.Priority)
+		return
+	}
+	if u.Forward && !s.cfg.Forward {
+		s.since = now
+	}
 	s.cfg.Start, s.cfg.EndGroup, s.cfg.Forward = u.Start, u.EndGroup, u.Forward
+	s.cfg.ObjectTimeout, s.cfg.SubgroupTimeout = u.ObjectTimeout, u.SubgroupTimeout
 	s.passed = s.passed && s.newest >= u.EndGroup
 	for i := len(s.streams) - 1; i >= 0; i-- {
 		st := s.streams[i]
@@ -208,12 +239,17 @@ func (c *core) update(now time.Time, s *subscription, u Sub) {
 			s.streams = slices.Insert(s.streams, i, c.newStream(now, s, log))
 		}
 	}
-	if s.cfg.Priority != u.Priority {
-		s.cfg.Priority = u.Priority
-		s.class = classOf(u.Priority, uint8(s.class))
+	c.prioritise(s, u.Priority)
+	c.sync(now, s)
+}
+
+// prioritise gives s another subscriber priority.
+func (c *core) prioritise(s *subscription, priority uint8) {
+	if s.cfg.Priority != priority {
+		s.cfg.Priority = priority
+		s.class = classOf(priority, uint8(s.class))
 		c.classify()
 	}
-	c.sync(now, s)
 }
 
 // expire takes the subscribers that are too far behind to their newest group.
@@ -237,7 +273,7 @@ func (c *core) expire(now time.Time) {
 // has followed always is: there is nothing to go to.
 func (c *core) stale(now time.Time, st *stream) bool {
 	s := st.sub
-	if st.group >= s.newest || !st.behind() {
+	if st.fetch != nil || st.group >= s.newest || !st.behind() {
 		return false
 	}
 	lag := st.lag(now)
@@ -252,9 +288,9 @@ func (c *core) newStream(now time.Time, s *subscription, log *track.Subgroup) *s
 	} else {
 		st = new(stream)
 	}
-	*st = stream{
-		sub: s, log: log, group: log.Header().Group,
-		age: s.begun, since: now, chunk: quantum,
+	*st = stream{sub: s, log: log, age: s.begun, since: now, chunk: quantum}
+	if log != nil {
+		st.group = log.Header().Group
 	}
 	return st
 }
@@ -270,30 +306,37 @@ func (c *core) recycle(st *stream) {
 // drop takes st off its subscription, and resets the stream if there is one.
 func (c *core) drop(st *stream, code wire.ResetCode) {
 	c.forget(st)
+	if st.fetch != nil {
+		st.fetch.code = code
+	}
 	if st.state != streaming {
 		c.recycle(st)
 		return
 	}
 	c.open--
 	c.counts.resets++
-	c.backlog.reset(st.urgency, st.id)
+	c.takeBack(st)
 	c.enqueue(action{op: opReset, stream: st, code: code})
 }
 
 // fin takes st off its subscription and ends the stream.
-func (c *core) fin(st *stream) {
+func (c *core) fin(now time.Time, st *stream) {
 	s := st.sub
 	if st.group < s.newest && s.cfg.Order != track.Descending {
 		// Nothing follows on this stream. What the transport still holds of it
 		// must not starve behind the newer group, which the subscriber wants
 		// later.
 		urgency := c.urgencyOf(st.class())
-		c.backlog.rank(st.urgency, urgency, st.id)
+		c.move(st, urgency)
 		c.enqueue(action{op: opRank, stream: st, urgency: urgency})
+	}
+	if st.fetch != nil {
+		st.fetch.ok, st.fetch.code = true, 0
 	}
 	c.forget(st)
 	c.open--
 	c.counts.fins++
+	c.watch(now, st)
 	c.enqueue(action{op: opFin, stream: st})
 }
 
@@ -323,14 +366,16 @@ func (c *core) classify() {
 // rank gives st the urgency that it should have now.
 func (c *core) rank(st *stream) {
 	urgency := c.urgencyOf(st.class())
-	if s := st.sub; st.group < s.newest {
+	if f := st.fetch; f != nil && !f.raised {
+		urgency = min(urgency+1, urgencyOld)
+	} else if s := st.sub; st.group < s.newest {
 		urgency = urgencyOld
 		if s.begun-st.age > 1 {
 			urgency = urgencyStale
 		}
 	}
 	if urgency != st.urgency {
-		c.backlog.rank(st.urgency, urgency, st.id)
+		c.move(st, urgency)
 		st.urgency = urgency
 		c.enqueue(action{op: opRank, stream: st, urgency: urgency})
 	}
