@@ -139,10 +139,8 @@ func (w *SubgroupWriter) register(h wire.ObjectHeader, id uint64) error {
 	case h.Status == ObjectEndOfTrack && t.hasLargest && !t.largest.Less(l):
 		return fmt.Errorf("%w: track ends at %v before %v", wire.ErrMalformedTrack, l, t.largest)
 	}
-	if gap, ok := h.Properties.Uint(PropPriorGroupIDGap); ok && gap > 0 {
-		if _, i := t.find(g.id - gap); i < len(t.groups) && t.groups[i].id < g.id && t.groups[i].some {
-			return fmt.Errorf("%w: the gap of %d groups before %v covers group %d", wire.ErrMalformedTrack, gap, l, t.groups[i].id)
-		}
+	if err := t.checkGaps(l, h.Properties); err != nil {
+		return err
 	}
 	if err := g.admit(t); err != nil {
 		return err
@@ -165,6 +163,8 @@ func (w *SubgroupWriter) register(h wire.ObjectHeader, id uint64) error {
 		if !g.some || id > g.largest {
 			g.largest, g.some = id, true
 		}
+		w.sub.begun, w.sub.hasBegun = id, true
+		t.charge(g, g.present.add(id, id)+t.setGaps(l, h.Properties, &g.missing))
 		if !t.hasLargest || t.largest.Less(l) {
 			t.largest, t.hasLargest = l, true
 		}

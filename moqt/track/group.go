@@ -26,6 +26,9 @@ type group struct {
 	some      bool   // largest is valid
 	end       uint64 // no object at or above, if hasEnd
 	hasEnd    bool
+	present   spans       // IDs of objects that have begun
+	datagrams heldObjects // those of them that came in datagrams
+	missing   missing     // IDs
 }
 
 const groupOverhead = int64(unsafe.Sizeof(group{}))
@@ -79,6 +82,9 @@ func (t *Track) openGroup(id uint64) (*group, error) {
 
 // charge accounts for n more bytes in g.
 func (t *Track) charge(g *group, n int64) {
+	if n == 0 {
+		return
+	}
 	g.bytes += n
 	t.bytes += n
 	t.cfg.Charge(n)
@@ -87,6 +93,7 @@ func (t *Track) charge(g *group, n int64) {
 // trim evicts what is over the track's limits, oldest first. Of a live track
 // the current group and the last complete one stay.
 func (t *Track) trim() {
+	t.trimFilled()
 	now := t.since()
 	pinned := t.lastComplete()
 	for i := 0; i < len(t.groups)-1; {

@@ -4,12 +4,15 @@ import "time"
 
 // An Object is one object, to be written or as it was read.
 type Object struct {
-	// Group, Subgroup, Priority and Arrival are for readers; WriteObject
-	// ignores them. Arrival is when the object's first byte came, Priority the
-	// publisher's.
+	// Group, Subgroup, Priority and Datagram are what a SubgroupWriter knows of
+	// itself and ignores; a Filler and WriteDatagram need them. Priority is the
+	// publisher's. Datagram is the object's forwarding preference; it has no
+	// Subgroup then.
 	Group, Subgroup uint64
 	Priority        uint8
-	Arrival         time.Time
+	Datagram        bool
+	// Arrival is when the object's first byte came; for readers only.
+	Arrival time.Time
 
 	ID uint64
 	// Status is ObjectNormal except for a mark that ends the group or the track.

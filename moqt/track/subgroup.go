@@ -75,6 +75,11 @@ type Subgroup struct {
 	opened   time.Duration // since epoch
 	state    atomic.Uint64 // a State, and its reset code shifted by 2
 	log      log
+
+	// The last object that was registered, whether or not anything of it is
+	// committed yet. The track's lock guards these.
+	begun    uint64
+	hasBegun bool
 }
 
 const subgroupOverhead = int64(unsafe.Sizeof(Subgroup{})) + int64(unsafe.Sizeof(SubgroupWriter{}))

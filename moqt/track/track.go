@@ -74,16 +74,22 @@ type Info struct {
 	// Properties are the track's properties as on the wire. The track keeps
 	// them; the caller must not change them afterwards.
 	Properties Properties
+	// Local: the track is written by its original publisher in this process, so
+	// that what was never written does not exist.
+	Local bool
 }
 
 // A Track is one live track in memory. Any number of goroutines may use it.
 type Track struct {
-	name       Name
-	properties Properties
-	priority   uint8
-	order      GroupOrder
-	cfg        Config
-	epoch      time.Time
+	name        Name
+	properties  Properties
+	priority    uint8
+	order       GroupOrder
+	local       bool
+	maxCache    time.Duration // MAX_CACHE_DURATION, if hasMaxCache
+	cfg         Config
+	epoch       time.Time
+	hasMaxCache bool
 
 	notifiers notifiers
 	waiters   waitList
@@ -100,6 +106,10 @@ type Track struct {
 	tooOld     uint64 // groups below are gone
 	end        Location
 	hasEnd     bool // END_OF_TRACK: no object at or after end
+
+	filled  []*filled // by ascending group ID
+	missing missingGroups
+	fillers []*Filler // that are not done
 }
 
 // New returns an empty live track.
@@ -108,6 +118,7 @@ func New(name Name, info Info, cfg Config) *Track {
 	props := info.Properties.Track()
 	return &Track{
 		name: name, properties: info.Properties, priority: props.DefaultPriority, order: props.GroupOrder,
+		local: info.Local, maxCache: props.MaxCacheDuration, hasMaxCache: props.HasMaxCacheDuration,
 		cfg: cfg, epoch: cfg.Now(),
 	}
 }
@@ -116,7 +127,7 @@ func New(name Name, info Info, cfg Config) *Track {
 func (t *Track) Name() Name { return t.name }
 
 // Info returns what New was given.
-func (t *Track) Info() Info { return Info{Properties: t.properties} }
+func (t *Track) Info() Info { return Info{Properties: t.properties, Local: t.local} }
 
 // Properties returns the track's properties as on the wire; never write to
 // them.
@@ -248,6 +259,11 @@ func (t *Track) Drop() {
 	for len(t.groups) > 0 {
 		t.evict(0)
 	}
+	for len(t.filled) > 0 {
+		t.evictFilled(0)
+	}
+	t.chargeTrack(-t.missing.bytes)
+	t.missing = missingGroups{}
 	t.mu.Unlock()
 	t.notify()
 }
