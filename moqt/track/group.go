@@ -27,6 +27,7 @@ type group struct {
 	end       uint64 // no object at or above, if hasEnd
 	hasEnd    bool
 	present   spans       // IDs of objects that have begun
+	presentIn [1]span     // which needs no allocation as long as they follow each other
 	datagrams heldObjects // those of them that came in datagrams
 	missing   missing     // IDs
 }
@@ -72,6 +73,7 @@ func (t *Track) openGroup(id uint64) (*group, error) {
 	}
 	now := t.since()
 	g = &group{id: id, opened: now, passed: now}
+	g.present = g.presentIn[:0]
 	if i == len(t.groups) && i > 0 {
 		t.groups[i-1].passed = now
 	}
