@@ -4,8 +4,8 @@ GOFUMPT  = go run mvdan.cc/gofumpt@v0.9.2
 GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
 
 # Tests of the whole start daemons and browsers, which must not share the
-# machine with other tests.
-UNIT = $$(go list ./... | grep -v '/test/')
+# machine with other tests. Those of conformance start nothing.
+UNIT = $$(go list ./... | grep -vE '/test/(browser|e2e|harness)')
 
 .PHONY: run build test unit check interop matrix bench soak web
 
@@ -21,7 +21,7 @@ test:
 	$(MAKE) unit
 	npm --prefix web test
 	npm --prefix web run check
-	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/...
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/browser ./test/e2e
 
 # What needs no browser. Allocations are counted apart, because the race
 # detector makes its own.
