@@ -18,6 +18,8 @@ type (
 	Transport = conn.Transport
 	// A SendStream is the sending half of a stream.
 	SendStream = conn.SendStream
+	// An Unsender is a SendStream that knows what of it has not left yet.
+	Unsender = conn.Unsender
 	// A ReceiveStream is the receiving half of a stream.
 	ReceiveStream = conn.ReceiveStream
 	// A Stream is a bidirectional stream.
@@ -28,6 +30,8 @@ type (
 	SessionError = conn.SessionError
 	// An EgressConfig bounds what a session sends.
 	EgressConfig = egress.Config
+	// An Estimate is what is known of how much a connection can carry.
+	Estimate = egress.Estimate
 )
 
 // The transports of section 3.1.

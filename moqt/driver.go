@@ -60,6 +60,7 @@ func newDriver(s *Session) *driver {
 		pipes:  make(map[streamID]*pipe),
 		unis:   make(map[streamID]*uni),
 		serves: make(map[streamID]*egress.Handle),
+		egress: egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress),
 	}
 }
 
@@ -100,12 +101,8 @@ func (s *Session) Run(ctx context.Context) error {
 	return se
 }
 
-// begin makes what the session needs to run.
-func (d *driver) begin() {
-	s := d.s
-	s.met.opened.Inc()
-	d.egress = egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress)
-}
+// begin takes note that the session runs.
+func (d *driver) begin() { d.s.met.opened.Inc() }
 
 // finish tells that the session is over, for which se is the reason.
 func (d *driver) finish(se *SessionError) {
@@ -155,6 +152,7 @@ func (d *driver) tryControl() error {
 	if err != nil {
 		return err
 	}
+	send.SetPriority(0, false) // ahead of everything else (section 7.2)
 	d.pipes[ownControl] = newPipe(ownControl, send, nil)
 	d.watch(d.pipes[ownControl])
 	d.do(d.s.core.start(d.now()))

@@ -2,6 +2,7 @@ package moqt
 
 import (
 	"math"
+	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/egress"
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -262,6 +263,9 @@ func (c *core) delivery(t *track.Track, p wire.Params, at *wire.Location) (d egr
 	if d.Order == wire.GroupOrderUnset {
 		d.Order = t.GroupOrder()
 	}
+	props := t.Properties().Track()
+	d.ObjectTimeout = smaller(p.ObjectDeliveryTimeout, props.ObjectDeliveryTimeout)
+	d.SubgroupTimeout = smaller(p.SubgroupDeliveryTimeout, props.SubgroupDeliveryTimeout)
 
 	join := track.CurrentGroup
 	if c.cfg.JoinStrict {
@@ -293,6 +297,18 @@ func (c *core) delivery(t *track.Track, p wire.Params, at *wire.Location) (d egr
 		}
 	}
 	return d, at == nil || at.Group <= d.EndGroup
+}
+
+// smaller returns the delivery timeout of a subscription (section 8): the
+// smaller one of the subscriber's and the publisher's, of which 0 is none.
+func smaller(subscriber *time.Duration, publisher time.Duration) time.Duration {
+	switch {
+	case subscriber == nil || *subscriber == 0:
+		return publisher
+	case publisher == 0:
+		return *subscriber
+	}
+	return min(*subscriber, publisher)
 }
 
 // merge applies the parameters of an update; those that are absent stay.

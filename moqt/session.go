@@ -80,6 +80,10 @@ func (s *Session) ID() uint64 { return s.id }
 // Conn returns the session's connection. It belongs to the session.
 func (s *Session) Conn() Conn { return s.conn }
 
+// Estimate returns what is known of how much the session's connection can carry
+// to the peer.
+func (s *Session) Estimate() Estimate { return s.drv.egress.Estimate() }
+
 // Ready is closed when the peer's SETUP has arrived.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
 

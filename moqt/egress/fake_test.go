@@ -193,14 +193,15 @@ func (p sentStream) String() string {
 
 // A rig steps a core by hand, in its own time, over a fakeOut.
 type rig struct {
-	t     tester
-	e     *Scheduler // only what executes actions is used
-	core  *core
-	conn  *fakeOut
-	now   time.Time
-	trace []string // writes and ends, in order
-	done  []string // of subscriptions, in order
-	names map[*track.Track]string
+	t        tester
+	e        *Scheduler // only what executes actions is used
+	core     *core
+	conn     *fakeOut
+	now      time.Time
+	trace    []string // writes and ends, in order
+	done     []string // of subscriptions, in order
+	finished []uint8  // the priorities of fetches that ended with FIN, in order
+	names    map[*track.Track]string
 }
 
 func newRig(t tester, cfg Config) *rig {
@@ -267,6 +268,12 @@ func (r *rig) run() action {
 func (r *rig) note(a action) {
 	st := a.stream
 	if st == nil {
+		return
+	}
+	if st.fetch != nil {
+		if a.op == opFin {
+			r.finished = append(r.finished, st.sub.cfg.Priority)
+		}
 		return
 	}
 	name := fmt.Sprintf("%s %d/%d", r.names[st.sub.cfg.Track], st.group, st.log.Header().Subgroup)

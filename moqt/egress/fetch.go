@@ -229,11 +229,13 @@ func (f *fetch) due() bool { return f.owed >= quantum/4 }
 // share it sends only what nobody else has a use for.
 func (c *core) spend(st *stream, n int) {
 	f := st.fetch
-	if f.raised && !f.due() {
+	switch {
+	case f.due():
+		f.owed -= n // below zero, it has had what is to come
+	case f.raised:
 		f.raised = false
 		c.rank(st)
 	}
-	f.owed -= min(n, f.owed)
 }
 
 // rankOf orders streams of different subscriptions: by class, within it by the

@@ -35,6 +35,8 @@ type sendStream struct {
 	sentMark uint64 // the connection's bytes sent
 
 	queue    sendQueue
+	writing  int             // bytes at the front of queue that the pump writes just now
+	from     uint64          // the connection's bytes sent, when it began to
 	pumping  chan struct{}   // closed when the pump ends; nil while there is none
 	boundary int             // how much of queue must arrive even after a reset
 	fin      bool            // Close follows the queue
@@ -65,13 +67,9 @@ func (s *sendStream) TryWrite(p []byte) error {
 		if err := s.sendHeader(); err != nil {
 			return s.link.convert(err)
 		}
-		if s.direct > 0 {
-			// All that was sent since may have been other streams' data. Then TryWriteAll
-			// costs more than it should; that is all.
-			if sent := s.link.qc.ConnectionStats().BytesSent; sent-s.sentMark >= uint64(s.direct) {
-				s.direct, s.sentMark = 0, sent
-			}
-		}
+		// All that was sent since may have been other streams' data. Then TryWriteAll
+		// costs more than it should; that is all.
+		s.refresh()
 		if s.direct+len(p) <= maxDirect {
 			if s.direct == 0 {
 				s.sentMark = s.link.qc.ConnectionStats().BytesSent
@@ -92,6 +90,39 @@ func (s *sendStream) TryWrite(p []byte) error {
 	}
 	return nil
 }
+
+// refresh sets direct to zero once as much as that has been sent since.
+func (s *sendStream) refresh() {
+	if s.direct == 0 {
+		return
+	}
+	if sent := s.link.qc.ConnectionStats().BytesSent; sent-s.sentMark >= uint64(s.direct) {
+		s.direct, s.sentMark = 0, sent
+	}
+}
+
+// Unsent implements moqt.Unsender. QUIC returns from a write when the last packet
+// of it is next to leave. Of the block that is being written, as much as the
+// connection has sent since is taken to have left, whosever data it was: at
+// worst that is wrong by a block, until the write returns.
+func (s *sendStream) Unsent() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reset != nil && s.boundary == 0 || s.err != nil {
+		return 0
+	}
+	s.refresh()
+	n := s.direct + s.queue.size
+	if s.writing > 0 {
+		sent := s.link.qc.ConnectionStats().BytesSent - s.from
+		sent -= sent / packetOverhead
+		n -= int(min(sent, uint64(s.writing)))
+	}
+	return n
+}
+
+// packetOverhead is how many bytes of packets hold one that is not stream data.
+const packetOverhead = 32
 
 // broken returns why nothing can be written any more, if so.
 func (s *sendStream) broken() error {
@@ -157,9 +188,11 @@ func (s *sendStream) pump() {
 		if p == nil {
 			break
 		}
+		s.writing, s.from = len(p), s.link.qc.ConnectionStats().BytesSent
 		s.mu.Unlock()
 		_, err := s.str.Write(p)
 		s.mu.Lock()
+		s.writing = 0
 		s.queue.drop(len(p))
 		if s.boundary > 0 {
 			if s.boundary -= len(p); s.boundary == 0 && err == nil {

@@ -31,6 +31,7 @@ type quicReceive interface {
 
 var (
 	_ moqt.SendStream    = (*sendStream)(nil)
+	_ moqt.Unsender      = (*sendStream)(nil)
 	_ moqt.ReceiveStream = (*receiveStream)(nil)
 	_ moqt.Stream        = (*stream)(nil)
 	_ quicSend           = (*quic.SendStream)(nil)
