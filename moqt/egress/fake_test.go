@@ -36,6 +36,8 @@ type fakeOut struct {
 	window  int // credit of each new stream
 	streams []*fakeStream
 	stats   conn.Stats
+	exact   bool // its streams tell what has not left
+	hold    bool // nothing leaves any more
 }
 
 func newFakeOut() *fakeOut {
@@ -60,7 +62,25 @@ func (c *fakeOut) OpenUniStream() (conn.SendStream, error) {
 	c.slots--
 	s := &fakeStream{conn: c, credit: c.window}
 	c.streams = append(c.streams, s)
+	if c.exact {
+		return exactStream{s}, nil
+	}
 	return s, nil
+}
+
+// An exactStream is a fakeStream that tells what has not left.
+type exactStream struct{ *fakeStream }
+
+func (s exactStream) Unsent() int {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	switch {
+	case s.reset != nil:
+		return 0
+	case !s.conn.hold:
+		s.left = len(s.data)
+	}
+	return len(s.data) - s.left
 }
 
 // A fakeStream is a stream of a fakeOut. The connection's lock guards it.
@@ -72,6 +92,7 @@ type fakeStream struct {
 	credit          int
 	urgency         int
 	stopped         bool
+	left            int // bytes, when it was last asked
 	fin             bool
 	reset           *wire.ResetCode
 }
@@ -108,8 +129,8 @@ func (s *fakeStream) Close() error {
 func (s *fakeStream) CancelWrite(code wire.ResetCode) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if s.fin || s.reset != nil {
-		panic("CancelWrite of a stream that has ended")
+	if s.reset != nil {
+		panic("CancelWrite of a stream that was reset")
 	}
 	s.reset = &code
 }
@@ -131,6 +152,8 @@ type sentStream struct {
 func (s *fakeStream) parse(t tester) (p sentStream) {
 	t.Helper()
 	switch {
+	case s.fin && s.reset != nil:
+		p.end = "FIN, " + s.reset.String()
 	case s.fin:
 		p.end = "FIN"
 	case s.reset != nil:
@@ -249,7 +272,7 @@ func (r *rig) look() {
 func (r *rig) run() action {
 	r.t.Helper()
 	r.look()
-	r.core.handle(r.now, event{kind: evMeasured, stats: r.conn.Stats()})
+	r.e.measure(r.now)
 	for i := 0; ; i++ {
 		if i > 1_000_000 {
 			r.t.Fatal("the core never sleeps")

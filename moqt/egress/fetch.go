@@ -26,6 +26,12 @@ type Fetch struct {
 	OnDone func(ok bool, code wire.ResetCode)
 }
 
+// A FetchReader is what a fetch needs of a *track.FetchReader.
+type FetchReader interface {
+	Next() (track.FetchItem, track.FetchState)
+	GiveUp()
+}
+
 // A FetchHandle controls a fetch that the scheduler serves.
 type FetchHandle struct {
 	e   *Scheduler
@@ -124,7 +130,7 @@ func (c *core) syncFetch(now time.Time, s *subscription) {
 func (f *fetch) pull(now time.Time, st *stream) {
 	for !f.ended && !f.broken && !st.behind() {
 		item, state := f.cfg.Reader.Next()
-		if state == FetchWait {
+		if state == track.FetchWait {
 			if f.waiting.IsZero() {
 				f.waiting = now
 			}
@@ -139,7 +145,7 @@ func (f *fetch) pull(now time.Time, st *stream) {
 			f.waited += now.Sub(f.waiting)
 			f.waiting = time.Time{}
 		}
-		if state == FetchEnd {
+		if state == track.FetchEnd {
 			f.ended = true
 			return
 		}
@@ -163,21 +169,21 @@ func (f *fetch) timeout() (at time.Time, ok bool) {
 
 // encode makes item what st sends next. The payload is not copied unless it is
 // small.
-func (f *fetch) encode(st *stream, item FetchItem) error {
+func (f *fetch) encode(st *stream, item track.FetchItem) error {
 	var o wire.FetchObject
 	var payload []byte
 	switch item.Kind {
-	case FetchObject:
+	case track.FetchObject:
 		obj := item.Object
 		payload = obj.Payload
 		o = wire.FetchObject{
 			Group: obj.Group, Object: obj.ID, Subgroup: obj.Subgroup, Priority: obj.Priority,
-			Datagram: isDatagram(obj), Properties: obj.Properties, Length: uint64(len(payload)),
+			Datagram: obj.Datagram, Properties: obj.Properties, Length: uint64(len(payload)),
 		}
 		if o.Datagram {
 			o.Subgroup = 0
 		}
-	case FetchAbsent:
+	case track.FetchAbsent:
 		o = wire.FetchObject{Range: wire.FetchNonExistent, Group: item.To.Group, Object: item.To.Object}
 	default:
 		o = wire.FetchObject{Range: wire.FetchUnknown, Group: item.To.Group, Object: item.To.Object}

@@ -14,21 +14,21 @@ import (
 
 // A script is a FetchReader that reads items as the test says.
 type script struct {
-	items  []FetchItem
+	items  []track.FetchItem
 	wait   int // index of the item that is on its way; -1: none is
 	next   int
 	gaveUp int // the item was on its way when GiveUp was called; -1: it was not
 }
 
-func (s *script) Next() (FetchItem, FetchState) {
+func (s *script) Next() (track.FetchItem, track.FetchState) {
 	switch {
 	case s.next == s.wait:
-		return FetchItem{}, FetchWait
+		return track.FetchItem{}, track.FetchWait
 	case s.next == len(s.items):
-		return FetchItem{}, FetchEnd
+		return track.FetchItem{}, track.FetchEnd
 	}
 	s.next++
-	return s.items[s.next-1], FetchReady
+	return s.items[s.next-1], track.FetchReady
 }
 
 func (s *script) GiveUp() {
@@ -37,16 +37,16 @@ func (s *script) GiveUp() {
 	s.items = append(s.items[:s.next:s.next], unknownTo(9, 9))
 }
 
-func read(items ...FetchItem) *script { return &script{items: items, wait: -1, gaveUp: -1} }
+func read(items ...track.FetchItem) *script { return &script{items: items, wait: -1, gaveUp: -1} }
 
-func object(group, id uint64, size int) FetchItem {
-	return FetchItem{Kind: FetchObject, Object: track.Object{
+func object(group, id uint64, size int) track.FetchItem {
+	return track.FetchItem{Kind: track.FetchObject, Object: track.Object{
 		Group: group, ID: id, Subgroup: id % 2, Priority: track.DefaultPriority, Payload: bytes.Repeat([]byte{byte(id)}, size),
 	}}
 }
 
-func unknownTo(group, id uint64) FetchItem {
-	return FetchItem{Kind: FetchUnknown, To: track.Location{Group: group, Object: id}}
+func unknownTo(group, id uint64) track.FetchItem {
+	return track.FetchItem{Kind: track.FetchUnknown, To: track.Location{Group: group, Object: id}}
 }
 
 // fetch adds a fetch that reads s.
@@ -139,7 +139,7 @@ func TestFetch(t *testing.T) {
 		{"10.12.3 no objects: the header and FIN", read(), track.Ascending, []string{"FIN"}, "fetch FIN"},
 		{
 			"11.4.4.2 ranges",
-			read(object(3, 0, 1), FetchItem{Kind: FetchAbsent, To: track.Location{Group: 3, Object: 7}}, unknownTo(4, 2), object(5, 0, 1)),
+			read(object(3, 0, 1), track.FetchItem{Kind: track.FetchAbsent, To: track.Location{Group: 3, Object: 7}}, unknownTo(4, 2), object(5, 0, 1)),
 			track.Ascending,
 			[]string{"3/0 in 0: 1", "End of Non-Existent Range to 3/7", "End of Unknown Range to 4/2", "5/0 in 0: 1", "FIN"},
 			"fetch FIN",
@@ -283,7 +283,7 @@ func TestFetchYields(t *testing.T) {
 	tr := r.track("video")
 	r.add(tr, nil)
 	w := subgroup(t, tr, 0, 0)
-	var items []FetchItem
+	var items []track.FetchItem
 	for id := range uint64(100) {
 		items = append(items, object(0, id, 50_000))
 	}

@@ -209,6 +209,11 @@ func (e *Scheduler) take(now time.Time) {
 		e.core.handle(now, event{kind: evDirty, sub: s})
 		s = below
 	}
+	e.measure(now)
+}
+
+// measure tells the core what the transport has sent.
+func (e *Scheduler) measure(now time.Time) {
 	e.core.handle(now, event{kind: evMeasured, stats: e.conn.Stats()})
 	for _, st := range e.core.inTransport() {
 		e.core.measured(now, st, st.out.(conn.Unsender).Unsent())
