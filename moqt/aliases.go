@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
@@ -110,8 +109,7 @@ func (c *core) subgroupEnd(ev evSubgroupEnd) error {
 	}
 	delete(f.open, ev.sid)
 	if errors.Is(ev.err, wire.ErrMalformedTrack) && f.live { // section 2.4.2
-		c.over(f.st, &track.EndError{Code: wire.PublishDoneMalformedTrack, Reason: ev.err.Error()})
-		c.abandon(f.st, wire.ResetMalformedTrack)
+		c.malformed(f.name, ev.err)
 		return nil
 	}
 	if _, current := f.st.role.(*feed); current {

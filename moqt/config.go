@@ -50,18 +50,25 @@ type Limits struct {
 	Namespaces    int // namespaces the peer has announced, and prefixes it watches; 256
 	Subscriptions int // tracks the peer is subscribed to; 64
 	Tracks        int // tracks received from the peer; 64
+	Fetches       int // FETCHes of the peer that are not answered in full; 64
 	DataStreams   int // open inbound data streams; 256
 	// EarlyStreams bounds the data streams that wait for the message that tells
 	// their track alias. Each holds one read, at most 2 KiB; flow control keeps
 	// the rest at the sender or in the transport. 64
 	EarlyStreams int
-	// EarlyWait is how long they wait. 2 s
+	// EarlyWait is how long they wait, and how long a joining FETCH waits for what
+	// it may have overtaken. 2 s
 	EarlyWait time.Duration
 	// ControlBytes bounds what is held of unfinished messages and of requests
 	// that came before SETUP, over all streams. 1 MiB
 	ControlBytes int
 	// DoneWait is how long data streams may come after PUBLISH_DONE. 2 s
 	DoneWait time.Duration
+	// FillTimeout is how long a FETCH of the peer may wait in all for objects that
+	// have to be fetched first; the peer may state less (section 10.2.5). 10 s
+	FillTimeout time.Duration
+	// FetchIdle is how long the answer to a FETCH of ours may bring nothing. 30 s
+	FetchIdle time.Duration
 	// WriteTimeout is how long a control message may wait for flow control. 2 s
 	WriteTimeout time.Duration
 }
@@ -79,8 +86,11 @@ func (c Config) checked() (Config, error) {
 	l.Namespaces = cmp.Or(l.Namespaces, 256)
 	l.Subscriptions = cmp.Or(l.Subscriptions, 64)
 	l.Tracks = cmp.Or(l.Tracks, 64)
+	l.Fetches = cmp.Or(l.Fetches, 64)
 	l.DataStreams = cmp.Or(l.DataStreams, 256)
 	l.EarlyStreams = cmp.Or(l.EarlyStreams, 64)
+	l.FillTimeout = cmp.Or(l.FillTimeout, 10*time.Second)
+	l.FetchIdle = cmp.Or(l.FetchIdle, 30*time.Second)
 	l.EarlyWait = cmp.Or(l.EarlyWait, 2*time.Second)
 	l.ControlBytes = cmp.Or(l.ControlBytes, 1<<20)
 	l.DoneWait = cmp.Or(l.DoneWait, 2*time.Second)
@@ -95,6 +105,7 @@ func (c Config) checked() (Config, error) {
 		{"Namespaces", l.Namespaces},
 		{"Subscriptions", l.Subscriptions},
 		{"Tracks", l.Tracks},
+		{"Fetches", l.Fetches},
 		{"DataStreams", l.DataStreams},
 		{"EarlyStreams", l.EarlyStreams},
 	} {
@@ -112,6 +123,8 @@ func (c Config) checked() (Config, error) {
 		{"SetupTimeout", c.SetupTimeout},
 		{"ResponseTimeout", c.ResponseTimeout},
 		{"Limits.EarlyWait", l.EarlyWait},
+		{"Limits.FillTimeout", l.FillTimeout},
+		{"Limits.FetchIdle", l.FetchIdle},
 		{"Limits.DoneWait", l.DoneWait},
 		{"Limits.WriteTimeout", l.WriteTimeout},
 	} {
@@ -120,4 +133,12 @@ func (c Config) checked() (Config, error) {
 		}
 	}
 	return c, errors.Join(faults...)
+}
+
+// maxObject returns the largest payload of an object that is taken, in bytes.
+func (c Config) maxObject() uint64 {
+	if n := c.TrackConfig.MaxObject; n > 0 {
+		return uint64(n)
+	}
+	return 16 << 20
 }

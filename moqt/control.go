@@ -148,25 +148,20 @@ func (c *core) moveRequest(st *stream, m wire.Goaway) {
 		if r.reply == nil {
 			return
 		}
+	case *fetch:
+		if r.ok {
+			c.arm(&st.timer, m.Timeout, func() error {
+				c.over(st, &StreamError{Code: wire.ResetGoingAway, Remote: true})
+				c.abandon(st, wire.ResetCancelled)
+				return nil
+			})
+			return
+		}
 	case closedRole:
 		return
 	}
 	c.over(st, &RequestError{Code: wire.RequestGoingAway, Reason: reason})
 	c.abandon(st, wire.ResetCancelled)
-}
-
-// datagram takes a datagram. Nothing that we ask for comes in datagrams yet,
-// and a receiver may drop objects that do (section 11.3).
-func (c *core) datagram(b []byte) error {
-	t, err := wire.ParseDatagramType(b)
-	if err != nil || t == wire.DatagramPadding {
-		return err
-	}
-	if _, err := wire.ParseDatagram(b); err != nil {
-		return err
-	}
-	c.do(actCount{kindDatagram, outcomeDropped})
-	return nil
 }
 
 // checkTokens looks for what the token cache of size 0, which our SETUP
@@ -226,6 +221,12 @@ func (r *requestIDs) take(id uint64) error {
 		}
 		r.low += 2
 	}
+}
+
+// used reports whether id of the peer was taken, or can no longer be.
+func (r *requestIDs) used(id uint64) bool {
+	_, ahead := r.ahead[id]
+	return ahead || id < r.low || r.full
 }
 
 // next returns the smallest ID of the peer that was certainly not used.

@@ -60,6 +60,8 @@ type core struct {
 	announced []*announced
 	watchers  []*stream // SUBSCRIBE_NAMESPACE of the peer
 	offered   int       // PUBLISH_NAMESPACE of the peer
+	fetching  int       // FETCH of the peer
+	joins     []*stream // of them, those that wait for their subscription
 
 	// As subscriber.
 	feeds     map[track.Name]*feed // our SUBSCRIBEs and accepted PUBLISHes
@@ -68,7 +70,9 @@ type core struct {
 	aliases   map[uint64]*feed
 	cancelled recent
 	data      map[streamID]*dataStream
-	parked    []*dataStream // they wait for their alias, in order of arrival
+	parked    []*dataStream       // they wait for their alias, in order of arrival
+	fetches   map[uint64]*fetch   // our FETCHes by request ID
+	filling   map[streamID]*fetch // their data streams
 }
 
 func newCore(info ConnInfo, cfg Config) *core {
@@ -81,6 +85,8 @@ func newCore(info ConnInfo, cfg Config) *core {
 		offers:  make(map[track.Name]*feed),
 		aliases: make(map[uint64]*feed),
 		data:    make(map[streamID]*dataStream),
+		fetches: make(map[uint64]*fetch),
+		filling: make(map[streamID]*fetch),
 	}
 	c.ids.parity = 1
 	if !info.Client {
@@ -122,6 +128,7 @@ func (c *core) handle(now time.Time, ev event) []action {
 	if err := c.step(ev); err != nil {
 		c.close(err)
 	}
+	c.resumeJoins()
 	return c.take()
 }
 
@@ -154,6 +161,13 @@ func (c *core) step(ev event) error {
 		return c.subgroupEnd(ev)
 	case evDatagram:
 		return c.datagram(ev.b)
+	case evFetchStream:
+		return c.fetchStream(ev.sid, ev.header)
+	case evFetchEnd:
+		return c.fetchEnd(ev)
+	case evFetched:
+		c.fetched(ev)
+		return nil
 	case evViolation:
 		return ev.err
 	case evTimer:
@@ -189,12 +203,20 @@ func (c *core) call(ev event) error {
 		c.announce(ev)
 	case evNamespaces:
 		c.watch(ev)
+	case evFetch:
+		c.fetch(ev)
+	case evTrackStatus:
+		c.inquire(ev)
 	case evCancel:
 		c.cancel(ev)
 	case evAcceptSubscribe:
 		c.acceptSubscribe(ev.sid, ev.t)
 	case evAcceptPublish:
 		return c.acceptPublish(ev)
+	case evAcceptFetch:
+		c.acceptFetch(ev)
+	case evAcceptStatus:
+		c.acceptStatus(ev)
 	case evAccept:
 		c.accept(ev.sid)
 	case evReject:
@@ -218,6 +240,11 @@ func (c *core) late(ev event) {
 	switch ev := ev.(type) {
 	case evSubscribe:
 		c.do(actStarted{f: ev.started, err: c.err})
+	case evFetch:
+		ev.fail(c.err, func(f func()) { c.do(actCall{f}) })
+	case evTrackStatus:
+		err := c.err
+		c.do(actCall{func() { ev.done(TrackStatus{}, err) }})
 	case evUpdate:
 		if ev.u.Done != nil {
 			c.do(actUpdated{f: ev.u.Done, err: c.err})

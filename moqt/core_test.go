@@ -92,7 +92,7 @@ func TestInbound(t *testing.T) {
 	}{
 		{"control", setup, wire.StreamControl, setup},
 		{"subgroup", append(h.Append(nil), "rest"...), wire.StreamSubgroup, []byte("rest")},
-		{"fetch", []byte{5, 1}, wire.StreamFetch, []byte{1}},
+		{"fetch", append(wire.FetchHeader{RequestID: 300}.Append(nil), "rest"...), wire.StreamFetch, []byte("rest")},
 		{"padding", wire.AppendPaddingStream(nil, 2), wire.StreamPadding, []byte{0, 0}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,6 +117,9 @@ func TestInbound(t *testing.T) {
 				}
 				if tt.kind == wire.StreamSubgroup && in.header != h {
 					t.Errorf("header %+v, want %+v", in.header, h)
+				}
+				if tt.kind == wire.StreamFetch && in.fetch.RequestID != 300 {
+					t.Errorf("header %+v, want request 300", in.fetch)
 				}
 			}
 		})
@@ -150,6 +153,8 @@ type bench struct {
 	over    map[*request]int
 	bound   map[streamID]*track.SubgroupWriter
 	serving map[streamID]int
+	sending map[streamID]int
+	filled  map[streamID]*fetchSink
 	answer  func(streamID) event // what a handler says; nil: nothing
 	calls   []event
 }
@@ -165,6 +170,8 @@ func newBench(t testing.TB, client bool, cfg Config) *bench {
 		over:    make(map[*request]int),
 		bound:   make(map[streamID]*track.SubgroupWriter),
 		serving: make(map[streamID]int),
+		sending: make(map[streamID]int),
+		filled:  make(map[streamID]*fetchSink),
 	}
 	b.do(b.c.start(b.now))
 	return b
@@ -201,6 +208,7 @@ func (b *bench) do(acts []action) {
 				b.calls = append(b.calls, evSubgroupEnd{a.sid, err})
 			}
 		case actStop:
+			b.stopFill(a.sid)
 			if w := b.bound[a.sid]; w != nil {
 				w.Abort(a.code)
 				delete(b.bound, a.sid)
@@ -219,6 +227,8 @@ func (b *bench) do(acts []action) {
 			a.f(nil, a.err)
 		case actUpdated:
 			a.f(a.r, a.err)
+		case actServeFetch, actServeFetchStop, actFill, actCall:
+			b.doFetch(a)
 		case actReply:
 			a.to <- a.r // the channel has one slot: a second answer blocks, and fails
 		}
@@ -234,6 +244,10 @@ func requestOf(req any) *request {
 	case *PublishNamespaceRequest:
 		return r.request
 	case *SubscribeNamespaceRequest:
+		return r.request
+	case *FetchRequest:
+		return r.request
+	case *TrackStatusRequest:
 		return r.request
 	}
 	panic("unknown request")
@@ -267,6 +281,9 @@ func (b *bench) check() {
 		{"data streams", len(c.data), l.DataStreams},
 		{"early data streams", len(c.parked), l.EarlyStreams},
 		{"bound streams", feeds, len(c.data)},
+		{"fetches", c.fetching, l.Fetches},
+		{"joining fetches", len(c.joins), c.fetching},
+		{"fetch streams", len(c.filling), len(c.fetches)},
 	} {
 		if tt.got < 0 || tt.got > tt.most {
 			b.t.Fatalf("%s: %d, at most %d", tt.what, tt.got, tt.most)
@@ -293,6 +310,7 @@ func (b *bench) finish() {
 			b.t.Errorf("request on stream %d ended %d times", r.sid, b.over[r])
 		}
 	}
+	b.finishFetches()
 	if b.c.incoming != 0 || b.c.offered != 0 || b.c.unanswered != 0 || len(b.c.feeds)+len(b.c.offers)+len(b.c.served)+len(b.c.watchers) != 0 {
 		b.t.Errorf("left over: %d subscriptions, %d namespaces, %d requests, %d feeds, %d offers, %d served, %d watchers",
 			b.c.incoming, b.c.offered, b.c.unanswered, len(b.c.feeds), len(b.c.offers), len(b.c.served), len(b.c.watchers))
@@ -310,6 +328,8 @@ type nobody struct{}
 
 func (nobody) HandleSubscribe(*SubscribeRequest)                   {}
 func (nobody) HandlePublish(*PublishRequest)                       {}
+func (nobody) HandleFetch(*FetchRequest)                           {}
+func (nobody) HandleTrackStatus(*TrackStatusRequest)               {}
 func (nobody) HandlePublishNamespace(*PublishNamespaceRequest)     {}
 func (nobody) HandleSubscribeNamespace(*SubscribeNamespaceRequest) {}
 
@@ -335,7 +355,9 @@ func FuzzCore(f *testing.F) {
 		{wire.Publish{Track: name, TrackAlias: 1}, wire.PublishDone{StreamCount: 1}},
 		{wire.PublishNamespace{Namespace: name.Namespace}},
 		{wire.SubscribeNamespace{}},
-		{wire.Fetch{FetchType: wire.FetchStandalone, Track: name}},
+		{wire.Fetch{FetchType: wire.FetchStandalone, Track: name}, wire.RequestUpdate{RequestID: 2}},
+		{wire.Subscribe{Track: name}, wire.Fetch{RequestID: 2, FetchType: wire.FetchRelativeJoining}},
+		{wire.TrackStatus{Track: name}},
 	} {
 		script := slices.Clone(setup)
 		for _, m := range requests {
@@ -346,7 +368,7 @@ func FuzzCore(f *testing.F) {
 		f.Add(true, script)
 	}
 	for _, answer := range []wire.Message{
-		wire.SubscribeOK{TrackAlias: 1}, wire.RequestOK{}, wire.RequestError{Code: wire.RequestRedirect}, wire.NamespaceMsg{Suffix: name.Namespace},
+		wire.FetchOK{End: wire.Location{Group: 1}}, wire.SubscribeOK{TrackAlias: 1}, wire.RequestOK{}, wire.RequestError{Code: wire.RequestRedirect}, wire.NamespaceMsg{Suffix: name.Namespace},
 	} {
 		for call := range byte(5) {
 			script := append(slices.Clone(setup), opCall, call)
@@ -454,6 +476,9 @@ func (b *bench) uni(sid streamID, data []byte) {
 		b.handle(evViolation{err})
 		return
 	}
+	if known && in.kind == wire.StreamFetch {
+		b.fetchStream(sid, &in)
+	}
 	if !known || in.kind != wire.StreamSubgroup {
 		return
 	}
@@ -465,7 +490,7 @@ func (b *bench) uni(sid streamID, data []byte) {
 }
 
 func (b *bench) callFor(i byte, sid streamID, name track.Name, tr *track.Track) {
-	switch i % 5 {
+	switch i % 7 {
 	case 0:
 		to := b.reply()
 		b.handle(evSubscribe{sid: sid, name: name, started: func(_ *track.Subscription, err error) { to <- reply{err: err} }})
@@ -481,6 +506,11 @@ func (b *bench) callFor(i byte, sid streamID, name track.Name, tr *track.Track) 
 			Forward: new(i&8 == 0), NewGroup: new(uint64(0)),
 			Done: func(_ track.Updated, err error) { to <- reply{err: err} },
 		}})
+	case 5:
+		b.fetch(sid, name, tr)
+	case 6:
+		to := b.reply()
+		b.handle(evTrackStatus{sid, name, func(_ TrackStatus, err error) { to <- reply{err: err} }})
 	}
 	if b.c.err != nil && len(b.replies) > 0 && len(b.replies[len(b.replies)-1]) == 0 {
 		b.replies = b.replies[:len(b.replies)-1] // the session answers those itself
@@ -501,6 +531,14 @@ func (b *bench) answers(i byte, tr *track.Track) {
 			return evReject{sid: sid, code: wire.RequestUninterested}
 		default:
 			switch r := st.role.(type) {
+			case *fetching:
+				rng, _, err := (&FetchRequest{Range: r.rng}).Bounds(tr)
+				if err != nil {
+					return evReject{sid: sid, code: err.Code}
+				}
+				return evAcceptFetch{sid: sid, t: tr, reader: tr.Fetch(rng, track.Ascending), end: rng.End}
+			case telling:
+				return evAcceptStatus{sid: sid}
 			case *serving:
 				return evAcceptSubscribe{sid, tr}
 			case *feed:

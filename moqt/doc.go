@@ -25,6 +25,6 @@
 //
 // # What is missing
 //
-// FETCH, TRACK_STATUS and SUBSCRIBE_TRACKS are answered with NOT_SUPPORTED,
-// objects in datagrams are dropped, and the token cache has size 0.
+// SUBSCRIBE_TRACKS is answered with NOT_SUPPORTED, objects in datagrams are
+// dropped, and the token cache has size 0.
 package moqt

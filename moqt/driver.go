@@ -30,6 +30,7 @@ type driver struct {
 	unis    map[streamID]*uni
 	egress  *egress.Scheduler
 	serves  map[streamID]*egress.Handle
+	fetches map[streamID]*egress.FetchHandle // of the peer's FETCHes
 }
 
 // What the driver tells itself.
@@ -54,13 +55,14 @@ type (
 
 func newDriver(s *Session) *driver {
 	return &driver{
-		s:      s,
-		now:    time.Now,
-		events: make(chan event, 64),
-		pipes:  make(map[streamID]*pipe),
-		unis:   make(map[streamID]*uni),
-		serves: make(map[streamID]*egress.Handle),
-		egress: egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress),
+		s:       s,
+		now:     time.Now,
+		events:  make(chan event, 64),
+		pipes:   make(map[streamID]*pipe),
+		unis:    make(map[streamID]*uni),
+		serves:  make(map[streamID]*egress.Handle),
+		fetches: make(map[streamID]*egress.FetchHandle),
+		egress:  egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress),
 	}
 }
 
@@ -256,6 +258,10 @@ func (d *driver) do(acts []action) {
 			d.forget(a.sid)
 		case actBind:
 			d.bind(a)
+		case actFill:
+			if u := d.unis[a.sid]; u != nil {
+				u.verdict <- verdict{sink: a.sink}
+			}
 		default:
 			d.tell(a)
 		}
@@ -281,6 +287,21 @@ func (d *driver) tell(a action) {
 			delete(d.serves, a.sid)
 			h.Remove(a.code)
 		}
+	case actServeFetch:
+		sid := a.sid
+		a.f.OnDone = func(ok bool, code wire.ResetCode) { s.call(evFetched{sid, ok, code}) }
+		d.fetches[sid] = d.egress.AddFetch(a.f)
+	case actServeFetchUpdate:
+		if h := d.fetches[a.sid]; h != nil {
+			h.Update(a.priority)
+		}
+	case actServeFetchStop:
+		if h := d.fetches[a.sid]; h != nil {
+			delete(d.fetches, a.sid)
+			h.Remove(a.code)
+		}
+	case actCall:
+		a.f()
 	case actAsk:
 		d.ask(a)
 	case actOver:
@@ -331,6 +352,24 @@ func (d *driver) ask(a actAsk) {
 			h.HandleSubscribe(r)
 		} else if t, ok := a.src.Track(r.Name.Name); ok {
 			r.Accept(t)
+		} else {
+			r.Reject(wire.RequestDoesNotExist, "no such track")
+		}
+	case *FetchRequest:
+		r.s = d.s
+		if a.src == nil {
+			h.HandleFetch(r)
+		} else if t, ok := a.src.Track(r.Name.Name); ok {
+			r.Serve(t)
+		} else {
+			r.Reject(wire.RequestDoesNotExist, "no such track")
+		}
+	case *TrackStatusRequest:
+		r.s = d.s
+		if a.src == nil {
+			h.HandleTrackStatus(r)
+		} else if t, ok := a.src.Track(r.Name.Name); ok {
+			r.Serve(t)
 		} else {
 			r.Reject(wire.RequestDoesNotExist, "no such track")
 		}

@@ -22,8 +22,9 @@ type feed struct {
 	// started answers our SUBSCRIBE, once.
 	started func(*track.Subscription, error)
 	hold    *hold
-	live    bool // accepted: alias is bound to track
-	dynamic bool // the publisher takes NEW_GROUP_REQUEST
+	live    bool           // accepted: alias is bound to track
+	largest *wire.Location // of PUBLISH, for the track that it gets
+	dynamic bool           // the publisher takes NEW_GROUP_REQUEST
 	upd     updating
 
 	open map[streamID]struct{} // data streams
@@ -105,6 +106,7 @@ func (c *core) openPublish(st *stream, m wire.Publish) error {
 		f := &feed{
 			st: st, name: m.Track, alias: m.TrackAlias, open: make(map[streamID]struct{}),
 			track:   track.New(m.Track, track.Info{Properties: m.Properties}, c.cfg.TrackConfig),
+			largest: m.Params.LargestObject,
 			dynamic: m.Properties.Track().DynamicGroups,
 			hold:    new(hold),
 		}
@@ -146,6 +148,7 @@ func (c *core) acceptPublish(ev evAcceptPublish) error {
 	delete(c.offers, f.name)
 	c.feeds[f.name] = f
 	c.granted(st, wire.RequestOK{})
+	f.report(f.largest)
 	c.goLive(f)
 	return nil
 }
@@ -203,6 +206,7 @@ func (f *feed) subscribed(c *core, body []byte) error {
 		f.track = track.New(f.name, track.Info{Properties: m.Properties}, c.cfg.TrackConfig)
 	}
 	c.aliases[f.alias] = f
+	f.report(m.Params.LargestObject)
 	f.dynamic = m.Properties.Track().DynamicGroups
 	c.do(actCount{f.st.opener.String(), outcomeOK})
 	c.do(actExpires{f.hold, c.expiry(m.Params.Expires)})
@@ -211,6 +215,14 @@ func (f *feed) subscribed(c *core, body []byte) error {
 	c.goLive(f) // first, so that a reader of the track finds what came early
 	c.do(actStarted{f: to, t: f.track, hold: f.hold})
 	return nil
+}
+
+// report tells the track of the publisher's largest object, because what we say
+// ourselves covers it (section 10.2.11).
+func (f *feed) report(largest *wire.Location) {
+	if largest != nil {
+		f.track.Report(*largest)
+	}
 }
 
 // goLive binds what has come early for f, and whatever comes from now on.

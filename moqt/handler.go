@@ -15,6 +15,8 @@ import (
 // any goroutine, also before it returns. Further answers have no effect.
 type Handler interface {
 	HandleSubscribe(*SubscribeRequest)
+	HandleFetch(*FetchRequest)
+	HandleTrackStatus(*TrackStatusRequest)
 	HandlePublish(*PublishRequest)
 	HandlePublishNamespace(*PublishNamespaceRequest)
 	HandleSubscribeNamespace(*SubscribeNamespaceRequest)
@@ -23,7 +25,7 @@ type Handler interface {
 // RequestError says why a request was refused.
 type RequestError = track.RequestError
 
-// A request is what the four kinds of incoming request share.
+// A request is what the kinds of incoming request share.
 type request struct {
 	s        *Session
 	sid      streamID

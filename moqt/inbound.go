@@ -13,6 +13,7 @@ import (
 type inbound struct {
 	kind   wire.StreamType
 	header wire.SubgroupHeader // of a subgroup stream
+	fetch  wire.FetchHeader    // of a stream that answers a FETCH
 	// rest are the bytes behind the header, for a control stream those from
 	// its type on.
 	rest []byte
@@ -20,7 +21,7 @@ type inbound struct {
 }
 
 // feed takes the next bytes of the stream, until it reports that the kind, and
-// for a subgroup the header, is known.
+// for objects the header, is known.
 func (in *inbound) feed(b []byte) (known bool, err error) {
 	in.head = append(in.head, b...)
 	kind, n, err := wire.ParseStreamType(in.head)
@@ -33,6 +34,14 @@ func (in *inbound) feed(b []byte) (known bool, err error) {
 		n = 0
 	case kind == wire.StreamSubgroup:
 		in.header, n, err = wire.ParseSubgroupHeader(in.head)
+		if errors.Is(err, wire.ErrShort) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	case kind == wire.StreamFetch:
+		in.fetch, n, err = wire.ParseFetchHeader(in.head)
 		if errors.Is(err, wire.ErrShort) {
 			return false, nil
 		}

@@ -184,7 +184,7 @@ func (d *driver) stop(a actStop) {
 	if u := d.unis[a.sid]; u != nil {
 		u.recv.CancelRead(a.code)
 		select {
-		case u.verdict <- nil:
+		case u.verdict <- verdict{}:
 		default: // it fills a track, and sees the end by itself
 		}
 	}

@@ -49,6 +49,10 @@ func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
 			c.openPublishNamespace(st, m)
 		case wire.SubscribeNamespace:
 			c.openSubscribeNamespace(st, m)
+		case wire.Fetch:
+			c.openFetch(st, m)
+		case wire.TrackStatus:
+			c.openStatus(st, m)
 		default:
 			c.refuse(st, wire.RequestNotSupported, t.String()+" is not supported")
 		}
@@ -163,7 +167,7 @@ func (c *core) grantUpdate(st *stream) {
 func (c *core) updateOK(r role) wire.RequestOK {
 	var m wire.RequestOK
 	if s, ok := r.(*serving); ok && s.d.Track != nil {
-		m.Params.LargestObject = c.told(largest(s.d.Track))
+		m.Params.LargestObject = c.told(s.told)
 	}
 	return m
 }

@@ -12,13 +12,17 @@ import (
 // A serving is a subscription that we are the publisher of: a SUBSCRIBE of the
 // peer or a PUBLISH of ours.
 type serving struct {
+	id     uint64 // request ID
 	name   track.Name
 	params wire.Params // of the peer, its updates merged in
 	reply  chan reply  // of our PUBLISH, until it is answered
 	own    bool        // our PUBLISH
 	d      egress.Sub
-	joined *wire.Location // the largest object when we sent PUBLISH
-	live   bool           // the egress has it
+	// joined is the Joining Location (section 5.1): the largest object that
+	// PUBLISH, SUBSCRIBE_OK or the answer to the update that resumed the
+	// subscription has told. told is that of the last answer.
+	joined, told *wire.Location
+	live         bool // the egress has it
 	// stopped is set once it ends from our side, with this code and reason.
 	stopped bool
 	code    wire.PublishDoneCode
@@ -46,7 +50,7 @@ func (c *core) openSubscribe(st *stream, m wire.Subscribe) {
 	}
 	c.served[m.Track] = st
 	c.incoming++
-	c.ask(&serving{name: m.Track, params: m.Params}, st,
+	c.ask(&serving{id: m.RequestID, name: m.Track, params: m.Params}, st,
 		&SubscribeRequest{request: st.req, Name: m.Track, Params: m.Params}, src)
 }
 
@@ -82,7 +86,7 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 		c.refuse(st, wire.RequestInternalError, "the track's properties are too large")
 		return
 	}
-	s.d, s.live = d, true
+	s.d, s.live, s.joined, s.told = d, true, at, at
 	c.granted(st, m)
 	c.do(actServe{sid, d})
 }
@@ -90,7 +94,7 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 // publish offers a track with PUBLISH (section 10.10).
 func (c *core) publish(ev evPublish) {
 	at := largest(ev.t)
-	s := &serving{name: ev.t.Name(), own: true, reply: ev.reply, joined: at}
+	s := &serving{id: c.nextID, name: ev.t.Name(), own: true, reply: ev.reply, joined: at, told: at}
 	s.d = egress.Sub{Alias: c.nextAlias + 1, Track: ev.t}
 	m := wire.Publish{
 		RequestID: c.nextID, Track: s.name, TrackAlias: s.d.Alias,
@@ -171,6 +175,9 @@ func (s *serving) update(c *core, st *stream, body []byte) error {
 		if !ok {
 			c.refuseUpdate(st, wire.RequestInvalidRange, "the end group has been published already")
 			return nil
+		}
+		if s.told = at; resumed {
+			s.joined = at
 		}
 		d.Alias = s.d.Alias
 		if m.Params.Filter == nil {

@@ -117,6 +117,8 @@ func subscribe(t *testing.T, s *moqt.Session, opt track.SubscribeOptions) *track
 // handler answers with what it is given; nil fields refuse.
 type handler struct {
 	subscribe          func(*moqt.SubscribeRequest)
+	fetch              func(*moqt.FetchRequest)
+	trackStatus        func(*moqt.TrackStatusRequest)
 	publish            func(*moqt.PublishRequest)
 	publishNamespace   func(*moqt.PublishNamespaceRequest)
 	subscribeNamespace func(*moqt.SubscribeNamespaceRequest)
@@ -128,6 +130,22 @@ func (h handler) HandleSubscribe(r *moqt.SubscribeRequest) {
 		return
 	}
 	h.subscribe(r)
+}
+
+func (h handler) HandleFetch(r *moqt.FetchRequest) {
+	if h.fetch == nil {
+		r.Reject(wire.RequestNotSupported, "")
+		return
+	}
+	h.fetch(r)
+}
+
+func (h handler) HandleTrackStatus(r *moqt.TrackStatusRequest) {
+	if h.trackStatus == nil {
+		r.Reject(wire.RequestNotSupported, "")
+		return
+	}
+	h.trackStatus(r)
 }
 
 func (h handler) HandlePublish(r *moqt.PublishRequest) {

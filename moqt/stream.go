@@ -205,7 +205,7 @@ func (c *core) aborted(sid streamID, code wire.ResetCode, recv bool) error {
 // further: its own half tells, though perhaps later, how the request ends.
 func (st *stream) stoppable() bool {
 	switch r := st.role.(type) {
-	case *feed, *watch, *announced:
+	case *feed, *watch, *announced, *fetch, *inquiry:
 		return false
 	case *serving:
 		return r.reply == nil

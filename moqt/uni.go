@@ -16,10 +16,17 @@ type uni struct {
 	recv    ReceiveStream
 	state   uniState
 	in      inbound
-	until   time.Time                  // when the header has to be there
-	verdict chan *track.SubgroupWriter // of a data stream: what to fill, nil to leave it
-	w       *track.SubgroupWriter      // of a data stream that fills
-	buf     []byte                     // of a control stream
+	until   time.Time             // when the header has to be there
+	verdict chan verdict          // of a data stream: what to fill
+	w       *track.SubgroupWriter // of a subgroup stream that fills
+	sink    *fetchSink            // of a stream that answers a FETCH
+	buf     []byte                // of a control stream, or one that answers a FETCH
+}
+
+// A verdict says what a data stream fills; the zero value, that it is not wanted.
+type verdict struct {
+	w    *track.SubgroupWriter
+	sink *fetchSink
 }
 
 type uniState uint8
@@ -41,7 +48,7 @@ func (d *driver) accepted(recv ReceiveStream) {
 	u := &uni{
 		sid: d.newSID(), recv: recv,
 		until:   d.now().Add(d.s.cfg.ResponseTimeout),
-		verdict: make(chan *track.SubgroupWriter, 1),
+		verdict: make(chan verdict, 1),
 	}
 	d.unis[u.sid] = u
 	if d.steps != nil {
@@ -73,9 +80,11 @@ func (d *driver) readUni(u *uni) (event, error) {
 			}
 		case wire.StreamPadding:
 			u.state = uniPadding
-		default: // we send no FETCH, so nothing is wanted of an answer to one
-			u.recv.CancelRead(wire.ResetCancelled)
-			return nil, nil
+		case wire.StreamFetch:
+			u.state = uniVerdict
+			if !d.post(evFetchStream{u.sid, u.in.fetch}) {
+				return nil, nil
+			}
 		}
 	}
 	switch u.state {
@@ -87,6 +96,9 @@ func (d *driver) readUni(u *uni) (event, error) {
 	case uniPadding:
 		_, err := io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1, however it ends
 		return nil, wouldBlock(err)
+	}
+	if u.in.kind == wire.StreamFetch {
+		return d.readFetch(u)
 	}
 	return d.readSubgroup(u)
 }
@@ -132,11 +144,11 @@ func (d *driver) readHeader(u *uni) (event, error) {
 // readSubgroup fills a track from a data stream, once the core has said which.
 func (d *driver) readSubgroup(u *uni) (event, error) {
 	if u.state == uniVerdict {
-		w, err := d.await(u)
-		if err != nil || w == nil {
+		v, err := d.await(u)
+		if err != nil || v.w == nil {
 			return nil, err
 		}
-		u.w, u.state = w, uniFill
+		u.w, u.state = v.w, uniFill
 	}
 	rest := u.in.rest
 	u.in.rest = nil
@@ -151,27 +163,50 @@ func (d *driver) readSubgroup(u *uni) (event, error) {
 	return evSubgroupEnd{u.sid, err}, nil
 }
 
-// await returns what a data stream is to fill, nil for nothing.
-func (d *driver) await(u *uni) (*track.SubgroupWriter, error) {
+// await returns what a data stream is to fill.
+func (d *driver) await(u *uni) (verdict, error) {
 	if d.steps != nil {
 		select {
-		case w := <-u.verdict:
-			return w, nil
+		case v := <-u.verdict:
+			return v, nil
 		default:
-			return nil, ErrWouldBlock
+			return verdict{}, ErrWouldBlock
 		}
 	}
 	select {
-	case w := <-u.verdict:
-		return w, nil
+	case v := <-u.verdict:
+		return v, nil
 	case <-d.ctx.Done(): // the loop is over, and says nothing more
 		select {
-		case w := <-u.verdict: // which has to be ended all the same
-			return w, nil
+		case v := <-u.verdict: // which has to be ended all the same
+			return v, nil
 		default:
-			return nil, nil
+			return verdict{}, nil
 		}
 	}
+}
+
+// readFetch fills a hole in a track from a data stream, once the core has said
+// which.
+func (d *driver) readFetch(u *uni) (event, error) {
+	if u.state == uniVerdict {
+		v, err := d.await(u)
+		if err != nil || v.sink == nil {
+			return nil, err
+		}
+		u.sink, u.state, u.buf = v.sink, uniFill, make([]byte, fetchReadSize)
+	}
+	rest := u.in.rest
+	u.in.rest = nil
+	err := u.sink.fill(rest, readerOf{u.recv}, u.buf)
+	if errors.Is(err, ErrWouldBlock) {
+		return nil, err
+	}
+	if err != nil {
+		u.recv.CancelRead(stopCode(err))
+		d.s.cfg.Log.Debug("fetch stopped", "request", u.in.fetch.RequestID, "err", err)
+	}
+	return evFetchEnd{u.sid, err}, nil
 }
 
 // bind opens the subgroup that a data stream fills. The loop does it, so that
@@ -187,7 +222,7 @@ func (d *driver) bind(a actBind) {
 		d.s.call(evSubgroupEnd{a.sid, err})
 		w = nil
 	}
-	u.verdict <- w
+	u.verdict <- verdict{w: w}
 }
 
 // readerOf hides that a stream can do more than read.

@@ -207,6 +207,7 @@ func (f *feed) updated(c *core, t wire.MessageType, body []byte) error {
 	r := track.Updated{Expires: c.expiry(m.Params.Expires)}
 	if l := m.Params.LargestObject; l != nil {
 		r.Largest, r.Some = *l, true
+		f.report(l)
 	}
 	if m.Params.Expires != nil { // else what was said before stands
 		c.do(actExpires{f.hold, r.Expires})

@@ -133,6 +133,16 @@ type remoteSubscriber struct{ req *moqt.SubscribeRequest }
 func (s *remoteSubscriber) accept(t *track.Track)                       { s.req.Accept(t) }
 func (s *remoteSubscriber) reject(code wire.RequestCode, reason string) { s.req.Reject(code, reason) }
 
+// HandleFetch implements moqt.Handler.
+func (p *peer) HandleFetch(req *moqt.FetchRequest) {
+	req.Reject(wire.RequestNotSupported, "FETCH is not supported")
+}
+
+// HandleTrackStatus implements moqt.Handler.
+func (p *peer) HandleTrackStatus(req *moqt.TrackStatusRequest) {
+	req.Reject(wire.RequestNotSupported, "TRACK_STATUS is not supported")
+}
+
 // HandlePublishNamespace implements moqt.Handler.
 func (p *peer) HandlePublishNamespace(req *moqt.PublishNamespaceRequest) {
 	ns, ok := p.authorize(AuthRequest{Action: PublishNamespace, Namespace: req.Namespace}, req.Params, req.Reject)
