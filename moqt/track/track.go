@@ -86,6 +86,8 @@ type Track struct {
 	priority    uint8
 	order       GroupOrder
 	local       bool
+	dynamic     bool // groups begin on request
+	requests    groupRequests
 	maxCache    time.Duration // MAX_CACHE_DURATION, if hasMaxCache
 	cfg         Config
 	epoch       time.Time
@@ -119,6 +121,7 @@ func New(name Name, info Info, cfg Config) *Track {
 	return &Track{
 		name: name, properties: info.Properties, priority: props.DefaultPriority, order: props.GroupOrder,
 		local: info.Local, maxCache: props.MaxCacheDuration, hasMaxCache: props.HasMaxCacheDuration,
+		dynamic: props.DynamicGroups,
 		cfg: cfg, epoch: cfg.Now(),
 	}
 }
