@@ -69,6 +69,12 @@ type Limits struct {
 	FillTimeout time.Duration
 	// FetchIdle is how long the answer to a FETCH of ours may bring nothing. 30 s
 	FetchIdle time.Duration
+	// Matches bounds the namespaces, and the tracks that cannot be offered, that
+	// the peer is told of for one prefix. 1024
+	Matches int
+	// PublishWait is how long the PUBLISH for a SUBSCRIBE_TRACKS may wait for
+	// stream credit before PUBLISH_BLOCKED takes its place. 500 ms
+	PublishWait time.Duration
 	// WriteTimeout is how long a control message may wait for flow control. 2 s
 	WriteTimeout time.Duration
 }
@@ -93,6 +99,8 @@ func (c Config) checked() (Config, error) {
 	l.FetchIdle = cmp.Or(l.FetchIdle, 30*time.Second)
 	l.EarlyWait = cmp.Or(l.EarlyWait, 2*time.Second)
 	l.ControlBytes = cmp.Or(l.ControlBytes, 1<<20)
+	l.Matches = cmp.Or(l.Matches, 1024)
+	l.PublishWait = cmp.Or(l.PublishWait, 500*time.Millisecond)
 	l.DoneWait = cmp.Or(l.DoneWait, 2*time.Second)
 	l.WriteTimeout = cmp.Or(l.WriteTimeout, 2*time.Second)
 
@@ -108,6 +116,7 @@ func (c Config) checked() (Config, error) {
 		{"Fetches", l.Fetches},
 		{"DataStreams", l.DataStreams},
 		{"EarlyStreams", l.EarlyStreams},
+		{"Matches", l.Matches},
 	} {
 		if n.value < 1 {
 			faults = append(faults, fmt.Errorf("moqt: Limits.%s is %d, want 1 or more", n.name, n.value))
@@ -126,6 +135,7 @@ func (c Config) checked() (Config, error) {
 		{"Limits.FillTimeout", l.FillTimeout},
 		{"Limits.FetchIdle", l.FetchIdle},
 		{"Limits.DoneWait", l.DoneWait},
+		{"Limits.PublishWait", l.PublishWait},
 		{"Limits.WriteTimeout", l.WriteTimeout},
 	} {
 		if d.value < 0 {

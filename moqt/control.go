@@ -126,6 +126,9 @@ func (c *core) moveRequest(st *stream, m wire.Goaway) {
 			return // it ends already
 		}
 		if r.live {
+			if r.moved != nil {
+				c.do(actMoved{r.moved, m.NewSessionURI, m.Timeout})
+			}
 			c.arm(&st.timer, m.Timeout, func() error {
 				c.over(st, &track.EndError{Code: wire.PublishDoneGoingAway, Reason: reason})
 				c.abandon(st, wire.ResetCancelled)
@@ -160,7 +163,11 @@ func (c *core) moveRequest(st *stream, m wire.Goaway) {
 	case closedRole:
 		return
 	}
-	c.over(st, &RequestError{Code: wire.RequestGoingAway, Reason: reason})
+	e := &RequestError{Code: wire.RequestGoingAway, Reason: reason}
+	if m.NewSessionURI != "" {
+		e.Redirect = &wire.Redirect{ConnectURI: m.NewSessionURI}
+	}
+	c.over(st, e)
 	c.abandon(st, wire.ResetCancelled)
 }
 

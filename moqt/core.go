@@ -59,6 +59,8 @@ type core struct {
 	nextAlias uint64
 	announced []*announced
 	watchers  []*stream // SUBSCRIBE_NAMESPACE of the peer
+	trackers  []*stream // SUBSCRIBE_TRACKS of the peer
+	offering  int       // what we offer to them
 	offered   int       // PUBLISH_NAMESPACE of the peer
 	fetching  int       // FETCH of the peer
 	joins     []*stream // of them, those that wait for their subscription
@@ -148,6 +150,11 @@ func (c *core) step(ev event) error {
 		return c.received(ev.sid, ev.b)
 	case evFin:
 		return c.finished(ev.sid)
+	case evStarted:
+		if st := c.streams[ev.sid]; st != nil {
+			st.started = true
+		}
+		return nil
 	case evReset:
 		return c.aborted(ev.sid, ev.code, true)
 	case evStopped:
@@ -220,9 +227,26 @@ func (c *core) call(ev event) error {
 	case evAccept:
 		c.accept(ev.sid)
 	case evReject:
-		if st := c.pendingRequest(ev.sid); st != nil {
+		st := c.pendingRequest(ev.sid)
+		switch {
+		case st == nil:
+		case ev.retry == 0 && ev.redirect == nil:
 			c.refuse(st, ev.code, ev.reason)
+		default:
+			c.refuseWith(st, &RequestError{Code: ev.code, Reason: ev.reason, RetryAfter: ev.retry, Redirect: ev.redirect})
 		}
+	case evExpire:
+		c.expire(ev)
+	case evUpdateAnswer:
+		c.updateAnswered(ev)
+	case evRequestGoaway:
+		c.requestGoaway(ev)
+	case evOffer:
+		c.offerTrack(ev)
+	case evTracks:
+		c.tracks(ev)
+	case evMoveTracks:
+		c.moveTracks(ev)
 	case evNamespace:
 		c.tellNamespace(ev)
 	case evGoaway:
@@ -245,6 +269,8 @@ func (c *core) late(ev event) {
 	case evTrackStatus:
 		err := c.err
 		c.do(actCall{func() { ev.done(TrackStatus{}, err) }})
+	case evOffer:
+		c.answerOffer(ev.offer, c.err)
 	case evUpdate:
 		if ev.u.Done != nil {
 			c.do(actUpdated{f: ev.u.Done, err: c.err})

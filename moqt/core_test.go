@@ -229,6 +229,12 @@ func (b *bench) do(acts []action) {
 			a.f(a.r, a.err)
 		case actServeFetch, actServeFetchStop, actFill, actCall:
 			b.doFetch(a)
+		case actTell:
+			a.f(a.err)
+		case actTold:
+			_ = a.f(a.params)
+		case actAskUpdate:
+			b.calls = append(b.calls, evUpdateAnswer{a.sid, a.f(a.params)})
 		case actReply:
 			a.to <- a.r // the channel has one slot: a second answer blocks, and fails
 		}
@@ -248,6 +254,8 @@ func requestOf(req any) *request {
 	case *FetchRequest:
 		return r.request
 	case *TrackStatusRequest:
+		return r.request
+	case *SubscribeTracksRequest:
 		return r.request
 	}
 	panic("unknown request")
@@ -278,6 +286,8 @@ func (b *bench) check() {
 		{"tracks", len(c.feeds) + len(c.offers), l.Tracks},
 		{"namespaces", c.offered, l.Namespaces},
 		{"prefixes", len(c.watchers), l.Namespaces},
+		{"prefixes of tracks", len(c.trackers), l.Namespaces},
+		{"offers", c.offering, l.Subscriptions},
 		{"data streams", len(c.data), l.DataStreams},
 		{"early data streams", len(c.parked), l.EarlyStreams},
 		{"bound streams", feeds, len(c.data)},
@@ -311,9 +321,23 @@ func (b *bench) finish() {
 		}
 	}
 	b.finishFetches()
-	if b.c.incoming != 0 || b.c.offered != 0 || b.c.unanswered != 0 || len(b.c.feeds)+len(b.c.offers)+len(b.c.served)+len(b.c.watchers) != 0 {
-		b.t.Errorf("left over: %d subscriptions, %d namespaces, %d requests, %d feeds, %d offers, %d served, %d watchers",
-			b.c.incoming, b.c.offered, b.c.unanswered, len(b.c.feeds), len(b.c.offers), len(b.c.served), len(b.c.watchers))
+	for _, tt := range []struct {
+		what string
+		n    int
+	}{
+		{"subscriptions", b.c.incoming},
+		{"namespaces", b.c.offered},
+		{"requests", b.c.unanswered},
+		{"feeds", len(b.c.feeds)},
+		{"offers of the peer", len(b.c.offers)},
+		{"offers", b.c.offering},
+		{"served", len(b.c.served)},
+		{"watchers", len(b.c.watchers)},
+		{"trackers", len(b.c.trackers)},
+	} {
+		if tt.n != 0 {
+			b.t.Errorf("left over: %d %s", tt.n, tt.what)
+		}
 	}
 }
 
@@ -332,6 +356,7 @@ func (nobody) HandleFetch(*FetchRequest)                           {}
 func (nobody) HandleTrackStatus(*TrackStatusRequest)               {}
 func (nobody) HandlePublishNamespace(*PublishNamespaceRequest)     {}
 func (nobody) HandleSubscribeNamespace(*SubscribeNamespaceRequest) {}
+func (nobody) HandleSubscribeTracks(*SubscribeTracksRequest)       {}
 
 // FuzzCore feeds a core what a script says: bytes on streams, their ends, time,
 // and calls of the application. It must not panic, and its bounds must hold.
@@ -354,7 +379,8 @@ func FuzzCore(f *testing.F) {
 		{wire.Subscribe{Track: name}, wire.RequestUpdate{RequestID: 2}},
 		{wire.Publish{Track: name, TrackAlias: 1}, wire.PublishDone{StreamCount: 1}},
 		{wire.PublishNamespace{Namespace: name.Namespace}},
-		{wire.SubscribeNamespace{}},
+		{wire.SubscribeNamespace{}, wire.RequestUpdate{RequestID: 2, Params: wire.Params{NamespacePrefix: &name.Namespace}}},
+		{wire.SubscribeTracks{}, wire.RequestUpdate{RequestID: 2, Params: wire.Params{NamespacePrefix: &name.Namespace}}},
 		{wire.Fetch{FetchType: wire.FetchStandalone, Track: name}, wire.RequestUpdate{RequestID: 2}},
 		{wire.Subscribe{Track: name}, wire.Fetch{RequestID: 2, FetchType: wire.FetchRelativeJoining}},
 		{wire.TrackStatus{Track: name}},
@@ -368,9 +394,14 @@ func FuzzCore(f *testing.F) {
 		f.Add(true, script)
 	}
 	for _, answer := range []wire.Message{
-		wire.FetchOK{End: wire.Location{Group: 1}}, wire.SubscribeOK{TrackAlias: 1}, wire.RequestOK{}, wire.RequestError{Code: wire.RequestRedirect}, wire.NamespaceMsg{Suffix: name.Namespace},
+		wire.FetchOK{End: wire.Location{Group: 1}},
+		wire.SubscribeOK{TrackAlias: 1},
+		wire.RequestOK{},
+		wire.RequestError{Code: wire.RequestRedirect},
+		wire.NamespaceMsg{Suffix: name.Namespace},
+		wire.PublishBlocked{Suffix: name.Namespace, Name: "t"},
 	} {
-		for call := range byte(5) {
+		for call := range byte(13) {
 			script := append(slices.Clone(setup), opCall, call)
 			script = append(script, on(opAnswer, 0, msg(answer))...)
 			f.Add(false, append(script, opStopped, 0, opCancel, 0))
@@ -490,29 +521,47 @@ func (b *bench) uni(sid streamID, data []byte) {
 }
 
 func (b *bench) callFor(i byte, sid streamID, name track.Name, tr *track.Track) {
-	switch i % 7 {
+	calls := len(b.replies)
+	switch i % 13 {
 	case 0:
 		to := b.reply()
 		b.handle(evSubscribe{sid: sid, name: name, started: func(_ *track.Subscription, err error) { to <- reply{err: err} }})
 	case 1:
-		b.handle(evPublish{sid: sid, t: tr, reply: b.reply()})
+		to := b.reply()
+		b.handle(evPublish{sid: sid, t: tr, answer: func(err error) { to <- reply{err: err} }})
 	case 2:
 		b.handle(evAnnounce{sid: sid, ns: name.Namespace, src: oneTrack{tr}, reply: b.reply()})
 	case 3:
 		b.handle(evNamespaces{sid: sid, queue: newNamespaceQueue()})
+	case 5:
+		b.handle(evTracks{sid: sid, reply: b.reply(), ended: func(error) {}})
+	case 6:
+		b.handle(evMoveTracks{eitherStream(i / 8), name.Namespace, b.reply()})
+	case 7:
+		to := b.reply()
+		b.handle(evOffer{sid, eitherStream(i / 8), Offer{
+			Name: name, Track: tr, Expires: b.now.Add(time.Second),
+			Answered: func(err error) { to <- reply{err: err} },
+		}})
+	case 8:
+		b.handle(evExpire{eitherStream(i / 8), b.now.Add(time.Second)})
+	case 9:
+		b.handle(evRequestGoaway{eitherStream(i / 8), "", time.Second})
+	case 10:
+		b.handle(evStarted{eitherStream(i / 8)})
 	case 4:
 		to := b.reply()
 		b.handle(evUpdate{eitherStream(i / 8), track.SubscribeUpdate{
 			Forward: new(i&8 == 0), NewGroup: new(uint64(0)),
 			Done: func(_ track.Updated, err error) { to <- reply{err: err} },
 		}})
-	case 5:
+	case 11:
 		b.fetch(sid, name, tr)
-	case 6:
+	case 12:
 		to := b.reply()
 		b.handle(evTrackStatus{sid, name, func(_ TrackStatus, err error) { to <- reply{err: err} }})
 	}
-	if b.c.err != nil && len(b.replies) > 0 && len(b.replies[len(b.replies)-1]) == 0 {
+	if b.c.err != nil && len(b.replies) > calls && len(b.replies[len(b.replies)-1]) == 0 {
 		b.replies = b.replies[:len(b.replies)-1] // the session answers those itself
 	}
 }

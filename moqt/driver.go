@@ -214,6 +214,7 @@ func (d *driver) step(ev event) {
 			return
 		case e.err == nil:
 			p.send, p.recv = e.stream, e.stream
+			d.do(d.s.core.handle(d.now(), evStarted{e.sid}))
 			d.attach(p)
 			d.flush(p)
 			return
@@ -240,7 +241,7 @@ func (d *driver) do(acts []action) {
 	for _, a := range acts {
 		switch a := a.(type) {
 		case actOpen:
-			d.open(a.sid)
+			d.open(a.sid, a.wait)
 		case actWrite:
 			d.write(a)
 		case actFin:
@@ -314,6 +315,16 @@ func (d *driver) tell(a action) {
 		} else {
 			a.f(track.NewHeldSubscription(a.t, a.hold), nil)
 		}
+	case actAskUpdate:
+		s.call(evUpdateAnswer{a.sid, a.f(a.params)})
+	case actTold:
+		_ = a.f(a.params)
+	case actNewGroup:
+		a.t.RequestGroup(a.n)
+	case actBlocked:
+		a.f(a.name)
+	case actMoved:
+		a.f(a.uri, a.timeout)
 	case actUpdated:
 		a.f(a.r, a.err)
 	case actExpires:
@@ -376,6 +387,9 @@ func (d *driver) ask(a actAsk) {
 	case *PublishRequest:
 		r.s, r.hold.s, r.hold.sid = d.s, d.s, r.sid
 		h.HandlePublish(r)
+	case *SubscribeTracksRequest:
+		r.s = d.s
+		h.HandleSubscribeTracks(r)
 	case *PublishNamespaceRequest:
 		r.s = d.s
 		h.HandlePublishNamespace(r)

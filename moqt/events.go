@@ -26,8 +26,10 @@ type (
 		sid streamID
 		b   []byte
 	}
-	evFin   struct{ sid streamID }
-	evReset struct {
+	// evStarted: a stream of ours is open.
+	evStarted struct{ sid streamID }
+	evFin     struct{ sid streamID }
+	evReset   struct {
 		sid  streamID
 		code wire.ResetCode
 	}
@@ -87,9 +89,26 @@ type (
 		u   track.SubscribeUpdate
 	}
 	evPublish struct {
-		sid   streamID
-		t     *track.Track
-		reply chan reply
+		sid    streamID
+		t      *track.Track
+		answer func(error)
+	}
+	// evOffer offers a track to the SUBSCRIBE_TRACKS of the peer on stream of.
+	evOffer struct {
+		sid, of streamID
+		offer   Offer
+	}
+	evTracks struct {
+		sid    streamID
+		prefix track.Namespace
+		opt    TracksOptions
+		reply  chan reply
+		ended  func(error) // after an answer that accepts
+	}
+	evMoveTracks struct {
+		sid    streamID
+		prefix track.Namespace
+		reply  chan reply
 	}
 	evAnnounce struct {
 		sid   streamID
@@ -116,12 +135,31 @@ type (
 		t   *track.Track
 		// keep: the track outlives the publication.
 		keep bool
+		opt  *track.SubscribeOptions // nil: everything
 	}
 	evAccept struct{ sid streamID }
 	evReject struct {
-		sid    streamID
-		code   wire.RequestCode
-		reason string
+		sid      streamID
+		code     wire.RequestCode
+		reason   string
+		retry    time.Duration // 0: as is usual for the code
+		redirect *wire.Redirect
+	}
+	// evExpire sets when a request of the peer ends.
+	evExpire struct {
+		sid streamID
+		at  time.Time
+	}
+	// evRequestGoaway asks the peer to make one request elsewhere.
+	evRequestGoaway struct {
+		sid     streamID
+		uri     string
+		timeout time.Duration
+	}
+	// evUpdateAnswer answers the oldest actAskUpdate of a stream.
+	evUpdateAnswer struct {
+		sid streamID
+		err error
 	}
 	evNamespace struct {
 		sid    streamID
@@ -150,7 +188,10 @@ type action any
 
 type (
 	// actOpen opens a request stream; what is written before it is open waits.
-	actOpen  struct{ sid streamID }
+	actOpen struct {
+		sid  streamID
+		wait time.Duration // for stream credit; then evFailed
+	}
 	actWrite struct {
 		sid streamID
 		b   []byte
@@ -216,6 +257,31 @@ type (
 	actExpires struct {
 		hold *hold
 		at   time.Time // zero: never, or nobody knows
+	}
+	// actAskUpdate asks whoever answers a request about an update of it.
+	actAskUpdate struct {
+		sid    streamID
+		f      func(wire.Params) error
+		params wire.Params
+	}
+	// actTold tells of parameters that need no consent.
+	actTold struct {
+		f      func(wire.Params) error
+		params wire.Params
+	}
+	actNewGroup struct {
+		t *track.Track
+		n uint64
+	}
+	actBlocked struct {
+		f    func(track.Name)
+		name track.Name
+	}
+	// actMoved tells of a GOAWAY for one request.
+	actMoved struct {
+		f       func(uri string, timeout time.Duration)
+		uri     string
+		timeout time.Duration
 	}
 	actEndTrack struct {
 		t      *track.Track

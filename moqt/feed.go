@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
@@ -22,9 +23,10 @@ type feed struct {
 	// started answers our SUBSCRIBE, once.
 	started func(*track.Subscription, error)
 	hold    *hold
-	live    bool           // accepted: alias is bound to track
-	largest *wire.Location // of PUBLISH, for the track that it gets
-	dynamic bool           // the publisher takes NEW_GROUP_REQUEST
+	moved   func(uri string, timeout time.Duration) // of a GOAWAY for it
+	live    bool                                    // accepted: alias is bound to track
+	largest *wire.Location                          // of PUBLISH, for the track that it gets
+	dynamic bool                                    // the publisher takes NEW_GROUP_REQUEST
 	upd     updating
 
 	open map[streamID]struct{} // data streams
@@ -40,7 +42,7 @@ func (c *core) subscribe(ev evSubscribe) {
 	switch {
 	case err != nil:
 	case !fits(m):
-		err = &RequestError{Code: wire.RequestInternalError, Reason: "the tokens are too large for a message"}
+		err = errTokensTooLarge
 	case c.feeds[ev.name] != nil:
 		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "this session is subscribed to the track"}
 	case len(c.feeds)+len(c.offers) >= c.cfg.Limits.Tracks:
@@ -51,7 +53,7 @@ func (c *core) subscribe(ev evSubscribe) {
 		return
 	}
 	f := &feed{
-		name: ev.name, track: ev.into, keep: ev.keep, ended: ev.ended, started: ev.started, hold: ev.hold,
+		name: ev.name, track: ev.into, keep: ev.keep, ended: ev.ended, started: ev.started, hold: ev.hold, moved: ev.opt.Moved,
 		open: make(map[streamID]struct{}),
 	}
 	c.feeds[ev.name] = f
@@ -147,10 +149,27 @@ func (c *core) acceptPublish(ev evAcceptPublish) error {
 	f.track, f.keep = ev.t, ev.keep
 	delete(c.offers, f.name)
 	c.feeds[f.name] = f
-	c.granted(st, wire.RequestOK{})
+	c.granted(st, wire.RequestOK{Params: f.acceptParams(c, ev.opt)})
 	f.report(f.largest)
 	c.goLive(f)
 	return nil
+}
+
+// acceptParams returns what PUBLISH_OK says (section 10.5).
+func (f *feed) acceptParams(c *core, opt *track.SubscribeOptions) wire.Params {
+	p := wire.Params{}
+	if opt != nil {
+		p = subscribeParams(*opt)
+		p.Tokens, p.RendezvousTimeout = nil, nil
+		if opt.Start == track.CurrentGroup {
+			p.Filter = nil // whatever the publisher sends
+		}
+		if !f.dynamic {
+			p.NewGroupRequest = nil
+		}
+	}
+	p.Expires = c.lifetime(f.st)
+	return p
 }
 
 func (f *feed) message(c *core, st *stream, t wire.MessageType, body []byte) error {
@@ -164,11 +183,7 @@ func (f *feed) message(c *core, st *stream, t wire.MessageType, body []byte) err
 		f.publisherDone(c, m)
 		return nil
 	case t == wire.TypeRequestUpdate && !ours && f.done == nil:
-		_, ok, err := c.parseUpdate(st, body)
-		if ok {
-			c.grantUpdate(st)
-		}
-		return err
+		return c.takeUpdate(st, body, unchanged)
 	case t == wire.TypeSubscribeOK && f.started != nil:
 		return f.subscribed(c, body)
 	case (t == wire.TypeRequestOK || t == wire.TypeRequestError) && f.upd.sent != nil && f.done == nil:
@@ -298,7 +313,7 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 	}
 	f.stopStreams(c, wire.ResetCancelled)
 	se, stream := errors.AsType[*StreamError](cause)
-	local := stream && !se.Remote // Close was the reason
+	local := closedHere(cause)
 	if f.ended != nil && !local {
 		c.do(actTell{f.ended, cause})
 	}
@@ -316,6 +331,12 @@ func (f *feed) over(c *core, _ *stream, cause error) {
 		}
 	}
 	c.do(actEndTrack{f.track, end.Code, end.Reason})
+}
+
+// closedHere reports whether a request has ended because we closed it.
+func closedHere(cause error) bool {
+	se, ok := errors.AsType[*StreamError](cause)
+	return ok && !se.Remote
 }
 
 // stopStreams stops the data streams of f that are still open.

@@ -20,6 +20,7 @@ type Handler interface {
 	HandlePublish(*PublishRequest)
 	HandlePublishNamespace(*PublishNamespaceRequest)
 	HandleSubscribeNamespace(*SubscribeNamespaceRequest)
+	HandleSubscribeTracks(*SubscribeTracksRequest)
 }
 
 // RequestError says why a request was refused.
@@ -36,6 +37,8 @@ type request struct {
 	mu    sync.Mutex
 	over  bool
 	ended []func(cause error) // until it is over
+	// updated is what OnUpdate was given.
+	updated func(wire.Params) error
 }
 
 // Context ends when the request has ended: refused, cancelled by the peer,
@@ -127,6 +130,12 @@ func (r *PublishRequest) Target(t *track.Track) { r.target.Store(t) }
 // Accept answers with REQUEST_OK.
 func (r *PublishRequest) Accept() {
 	r.answer(evAcceptPublish{sid: r.sid, t: r.Track(), keep: r.target.Load() != nil})
+}
+
+// AcceptWith is Accept with something to ask for: what of o has its place in
+// PUBLISH_OK. A Start of CurrentGroup takes whatever the publisher sends.
+func (r *PublishRequest) AcceptWith(o track.SubscribeOptions) {
+	r.answer(evAcceptPublish{sid: r.sid, t: r.Track(), keep: r.target.Load() != nil, opt: &o})
 }
 
 // Update changes an accepted publication with REQUEST_UPDATE (section 10.9.1).

@@ -28,11 +28,10 @@ func (a *announced) answer(c *core, err error) {
 
 func (c *core) announce(ev evAnnounce) {
 	a := &announced{sid: ev.sid, ns: ev.ns, src: ev.src, reply: ev.reply}
-	first := ev.ns.First()
 	err := c.refusal()
 	switch {
 	case err != nil:
-	case first == "." || first == ".session":
+	case reserved(ev.ns):
 		err = &RequestError{Code: wire.RequestDoesNotExist, Reason: "reserved namespace"}
 	case slices.ContainsFunc(c.announced, func(o *announced) bool { return o.ns == ev.ns }):
 		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the namespace is announced already"}
@@ -124,11 +123,7 @@ func (offered) message(c *core, st *stream, t wire.MessageType, body []byte) err
 	if t != wire.TypeRequestUpdate {
 		return violation("%v on the stream of %v", t, st.opener)
 	}
-	_, ok, err := c.parseUpdate(st, body)
-	if ok {
-		c.grantUpdate(st)
-	}
-	return err
+	return c.takeUpdate(st, body, unchanged)
 }
 
 // fin takes the end of the stream, with which the namespace is withdrawn.
@@ -145,27 +140,31 @@ type watching struct {
 	// active counts who announces a namespace: the handler, the session itself,
 	// or both.
 	active map[track.Namespace]int
-	// queue holds, in order, what is to be sent once the request is accepted.
+	// told has what the peer knows of. What it does not know yet, because the
+	// request is not accepted, waits in order.
+	told  map[track.Namespace]struct{}
 	order []track.Namespace
+	moved bool // to another prefix, just now
 }
 
 func (c *core) openSubscribeNamespace(st *stream, m wire.SubscribeNamespace) {
-	overlap := slices.ContainsFunc(c.watchers, func(o *stream) bool {
-		p := o.role.(*watching).prefix
-		return p.HasPrefix(m.Prefix) || m.Prefix.HasPrefix(p)
-	})
 	switch {
-	case overlap:
+	case overlaps(c.watchers, st, m.Prefix):
 		c.refuse(st, wire.RequestPrefixOverlap, "the prefix overlaps with that of another request")
 		return
 	case len(c.watchers) >= c.cfg.Limits.Namespaces:
 		c.refuse(st, wire.RequestExcessiveLoad, "too many namespace subscriptions")
 		return
 	}
-	w := &watching{prefix: m.Prefix, active: make(map[track.Namespace]int)}
+	w := &watching{prefix: m.Prefix, active: make(map[track.Namespace]int), told: make(map[track.Namespace]struct{})}
 	c.watchers = append(c.watchers, st)
 	for _, a := range c.announced {
 		w.change(c, st, a.ns, true)
+	}
+	if len(w.active) > c.cfg.Limits.Matches {
+		st.role = w // which takes it off the list
+		c.refuse(st, wire.RequestNamespaceTooLarge, "too many namespaces match the prefix")
+		return
 	}
 	if c.cfg.Handler == nil {
 		st.role = w
@@ -192,6 +191,13 @@ func (c *core) accept(sid streamID) {
 			}
 		}
 		w.order = nil
+	case *tracking:
+		c.granted(st, wire.RequestOK{})
+		waiting := w.waiting
+		w.waiting = nil
+		for _, ev := range waiting {
+			c.offerTrack(ev)
+		}
 	}
 }
 
@@ -228,23 +234,50 @@ func (w *watching) change(c *core, st *stream, ns track.Namespace, active bool) 
 	default:
 		delete(w.active, ns)
 	}
+	_, told := w.told[ns]
 	switch {
-	case active && n > 0, !active && n != 1: // nothing has changed for the peer
-	case st.pending:
-		if active && !slices.Contains(w.order, ns) {
-			w.order = append(w.order, ns)
-		}
-	default:
+	case w.active[ns] > 0 == told: // nothing has changed for the peer
+	case !st.pending:
 		w.send(c, st, ns, active)
+	case active && !slices.Contains(w.order, ns):
+		w.order = append(w.order, ns)
 	}
 }
 
 func (w *watching) send(c *core, st *stream, ns track.Namespace, active bool) {
 	suffix, _ := ns.TrimPrefix(w.prefix)
-	if active {
-		c.write(st, wire.NamespaceMsg{Suffix: suffix})
-	} else {
+	switch {
+	case !active:
+		delete(w.told, ns)
 		c.write(st, wire.NamespaceDone{Suffix: suffix})
+	case len(w.told) >= c.cfg.Limits.Matches:
+		c.over(st, &RequestError{Code: wire.RequestNamespaceTooLarge, Reason: "too many namespaces match the prefix"})
+		c.abandon(st, wire.ResetExcessiveLoad)
+	default:
+		w.told[ns] = struct{}{}
+		c.write(st, wire.NamespaceMsg{Suffix: suffix})
+	}
+}
+
+// move makes w one for another prefix (section 10.9.2). What the handler has
+// announced is forgotten: it announces anew, and the peer is told of what is new
+// to it, or gone.
+func (w *watching) move(prefix track.Namespace) {
+	w.prefix = prefix
+	maps.DeleteFunc(w.told, func(ns track.Namespace, _ struct{}) bool { return !ns.HasPrefix(prefix) })
+	clear(w.active)
+	w.order, w.moved = nil, true
+}
+
+// announceAnew tells of what the session itself announces, behind the answer to
+// an update that moved the prefix.
+func (w *watching) announceAnew(c *core, st *stream) {
+	if !w.moved {
+		return
+	}
+	w.moved = false
+	for _, a := range c.announced {
+		w.change(c, st, a.ns, true)
 	}
 }
 
@@ -252,15 +285,13 @@ func (w *watching) message(c *core, st *stream, t wire.MessageType, body []byte)
 	if t != wire.TypeRequestUpdate {
 		return violation("%v on the stream of %v", t, st.opener)
 	}
-	m, ok, err := c.parseUpdate(st, body)
-	switch {
-	case !ok:
-	case m.Params.NamespacePrefix != nil && *m.Params.NamespacePrefix != w.prefix:
-		c.refuseUpdate(st, wire.RequestNotSupported, "the prefix cannot be changed")
-	default:
-		c.grantUpdate(st)
-	}
-	return err
+	return c.takeUpdate(st, body, func(p wire.Params) *RequestError {
+		e := c.mayMove(st, c.watchers, w.prefix, p)
+		if e == nil && p.NamespacePrefix != nil && *p.NamespacePrefix != w.prefix {
+			w.move(*p.NamespacePrefix)
+		}
+		return e
+	})
 }
 
 // fin takes the end of the stream, with which the request is cancelled.

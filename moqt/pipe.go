@@ -37,16 +37,15 @@ func newPipe(sid streamID, send SendStream, recv ReceiveStream) *pipe {
 }
 
 // open opens a request stream, which may have to wait for stream credit.
-func (d *driver) open(sid streamID) {
+func (d *driver) open(sid streamID, wait time.Duration) {
 	p := newPipe(sid, nil, nil)
 	d.pipes[sid] = p
 	if d.steps != nil {
-		p.until = d.now().Add(d.s.cfg.ResponseTimeout)
+		p.until = d.now().Add(wait)
 		return
 	}
 	d.spawn(func() {
-		// A request that is not answered in time is cancelled anyway.
-		ctx, cancel := context.WithTimeout(d.ctx, d.s.cfg.ResponseTimeout)
+		ctx, cancel := context.WithTimeout(d.ctx, wait)
 		defer cancel()
 		st, err := d.s.conn.OpenStream(ctx)
 		if !d.post(drvOpened{sid, st, err}) && err == nil {

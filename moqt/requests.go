@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -28,14 +29,12 @@ func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
 	st.req.ctx, st.req.end = context.WithCancelCause(context.Background())
 	st.pending = true
 	c.unanswered++
-	switch first := ns.First(); {
+	switch {
 	case c.goawaySent:
 		c.refuse(st, wire.RequestGoingAway, "the session is going away")
 	case c.unanswered > c.cfg.Limits.Requests:
 		c.refuse(st, wire.RequestExcessiveLoad, "too many requests wait for an answer")
-	case first == "." || first == ".session":
-		// Sections 3.2.1 and 3.2.2: the first never exists, and of the second
-		// no name is defined.
+	case reserved(ns):
 		c.refuse(st, wire.RequestDoesNotExist, "reserved namespace")
 	case !known:
 		c.refuse(st, wire.RequestMalformedAuthToken, "unknown token alias")
@@ -53,11 +52,20 @@ func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
 			c.openFetch(st, m)
 		case wire.TrackStatus:
 			c.openStatus(st, m)
+		case wire.SubscribeTracks:
+			c.openSubscribeTracks(st, m)
 		default:
 			c.refuse(st, wire.RequestNotSupported, t.String()+" is not supported")
 		}
 	}
 	return nil
+}
+
+// reserved reports whether nothing exists in ns or below: "." never does, and of
+// ".session" no name is defined (sections 3.2.1 and 3.2.2).
+func reserved(ns track.Namespace) bool {
+	first := ns.First()
+	return first == "." || first == ".session"
 }
 
 // parseRequest parses a message that opens a request stream, and tells its
@@ -110,20 +118,18 @@ func (c *core) granted(st *stream, m wire.Message) {
 	c.do(actCount{st.opener.String(), outcomeOK})
 	c.write(st, m)
 	for ; st.updates > 0; st.updates-- {
-		c.write(st, c.updateOK(st.role))
+		c.write(st, c.updateOK(st))
 	}
 }
 
 // refuse answers a request of the peer with REQUEST_ERROR and FIN.
 func (c *core) refuse(st *stream, code wire.RequestCode, reason string) {
-	c.do(actCount{st.opener.String(), outcomeRefused})
-	m := wire.RequestError{Code: code, Reason: reason}
+	e := &RequestError{Code: code, Reason: reason}
 	switch code {
 	case wire.RequestExcessiveLoad, wire.RequestTimeout:
-		m.Retry, m.RetryAfter = true, retryAfter
+		e.RetryAfter = retryAfter
 	}
-	c.write(st, m)
-	c.finish(st, &RequestError{Code: code, Reason: reason})
+	c.refuseWith(st, e)
 }
 
 // parseUpdate takes a REQUEST_UPDATE of the peer. ok is false if it is dealt
@@ -152,6 +158,9 @@ func (c *core) parseUpdate(st *stream, body []byte) (m wire.RequestUpdate, ok bo
 // maxUpdates bounds the updates that wait for the answer to their request.
 const maxUpdates = 16
 
+// unchanged is the apply of an update that changes nothing here.
+func unchanged(wire.Params) *RequestError { return nil }
+
 // grantUpdate answers a REQUEST_UPDATE, now or right behind the answer to the
 // request itself.
 func (c *core) grantUpdate(st *stream) {
@@ -159,15 +168,21 @@ func (c *core) grantUpdate(st *stream) {
 		st.updates++
 		return
 	}
-	c.write(st, c.updateOK(st.role))
+	c.write(st, c.updateOK(st))
 }
 
-// updateOK makes the answer to an update, which for a subscription that we
-// serve tells the largest object (section 10.9.1).
-func (c *core) updateOK(r role) wire.RequestOK {
+// updateOK makes the answer to an update, which for a subscription tells when it
+// ends, and the largest object if we serve it (section 10.9.1).
+func (c *core) updateOK(st *stream) wire.RequestOK {
 	var m wire.RequestOK
-	if s, ok := r.(*serving); ok && s.d.Track != nil {
-		m.Params.LargestObject = c.told(s.told)
+	switch r := st.role.(type) {
+	case *serving:
+		m.Params.Expires = c.lifetime(st)
+		if r.d.Track != nil {
+			m.Params.LargestObject = c.told(r.told)
+		}
+	case *feed:
+		m.Params.Expires = c.lifetime(st)
 	}
 	return m
 }
@@ -195,9 +210,15 @@ const retryAfter = time.Second
 // request makes a stream for a request of ours and sends m on it. The answer
 // has to come in time, else the request is over.
 func (c *core) request(sid streamID, r role, m wire.Request) *stream {
+	return c.requestWithin(sid, r, m, 0)
+}
+
+// requestWithin is request for a stream that has to open within wait, unless
+// that is 0.
+func (c *core) requestWithin(sid streamID, r role, m wire.Request, wait time.Duration) *stream {
 	st := &stream{sid: sid, opener: m.Type(), role: r}
 	c.streams[sid] = st
-	c.do(actOpen{sid})
+	c.do(actOpen{sid, cmp.Or(wait, c.cfg.ResponseTimeout)})
 	c.write(st, m)
 	c.arm(&st.timer, c.cfg.ResponseTimeout, func() error {
 		c.over(st, &RequestError{Code: wire.RequestTimeout, Reason: "no answer to " + m.Type().String()})
@@ -255,7 +276,7 @@ func (c *core) errorOf(m wire.RequestError) (*RequestError, error) {
 	if m.Redirect != nil && m.Redirect.ConnectURI != "" && !c.info.Client {
 		return nil, violation("a client redirects to a URI")
 	}
-	e := &RequestError{Code: m.Code, Reason: m.Reason}
+	e := &RequestError{Code: m.Code, Reason: m.Reason, Redirect: m.Redirect}
 	if m.Retry {
 		e.RetryAfter = max(m.RetryAfter, 1)
 	}

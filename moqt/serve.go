@@ -1,6 +1,7 @@
 package moqt
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -15,8 +16,11 @@ type serving struct {
 	id     uint64 // request ID
 	name   track.Name
 	params wire.Params // of the peer, its updates merged in
-	reply  chan reply  // of our PUBLISH, until it is answered
+	answer func(error) // of our PUBLISH, until it is answered
 	own    bool        // our PUBLISH
+	offer  *Offer      // what our PUBLISH offers; nil for Publish
+	parent *stream     // of the SUBSCRIBE_TRACKS that an offer answers
+	of     *tracking
 	d      egress.Sub
 	// joined is the Joining Location (section 5.1): the largest object that
 	// PUBLISH, SUBSCRIBE_OK or the answer to the update that resumed the
@@ -81,7 +85,7 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 		return
 	}
 	d.Alias = c.takeAlias()
-	m := wire.SubscribeOK{TrackAlias: d.Alias, Params: wire.Params{LargestObject: c.told(at)}, Properties: t.Properties()}
+	m := wire.SubscribeOK{TrackAlias: d.Alias, Params: wire.Params{LargestObject: c.told(at), Expires: c.lifetime(st)}, Properties: t.Properties()}
 	if !fits(m) { // they may come from another session, and are no fault of this one
 		c.refuse(st, wire.RequestInternalError, "the track's properties are too large")
 		return
@@ -89,32 +93,37 @@ func (c *core) acceptSubscribe(sid streamID, t *track.Track) {
 	s.d, s.live, s.joined, s.told = d, true, at, at
 	c.granted(st, m)
 	c.do(actServe{sid, d})
+	c.requestGroup(t, s.params)
 }
 
 // publish offers a track with PUBLISH (section 10.10).
 func (c *core) publish(ev evPublish) {
-	at := largest(ev.t)
-	s := &serving{id: c.nextID, name: ev.t.Name(), own: true, reply: ev.reply, joined: at, told: at}
-	s.d = egress.Sub{Alias: c.nextAlias + 1, Track: ev.t}
-	m := wire.Publish{
-		RequestID: c.nextID, Track: s.name, TrackAlias: s.d.Alias,
-		Params: wire.Params{LargestObject: at}, Properties: ev.t.Properties(),
+	s := &serving{name: ev.t.Name(), own: true, answer: ev.answer}
+	if err := c.sendPublish(ev.sid, s, ev.t, wire.Params{}, 0); err != nil {
+		c.do(actTell{ev.answer, err})
 	}
-	err := c.refusal()
-	switch {
+}
+
+// sendPublish sends PUBLISH for t. wait is how long its stream may take to open,
+// 0 for as long as an answer may take.
+func (c *core) sendPublish(sid streamID, s *serving, t *track.Track, p wire.Params, wait time.Duration) error {
+	s.id, s.joined = c.nextID, largest(t)
+	s.told = s.joined
+	s.d = egress.Sub{Alias: c.nextAlias + 1, Track: t}
+	p.LargestObject = s.joined
+	m := wire.Publish{RequestID: c.nextID, Track: s.name, TrackAlias: s.d.Alias, Params: p, Properties: t.Properties()}
+	switch err := c.refusal(); {
 	case err != nil:
+		return err
 	case c.served[s.name] != nil:
-		err = &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer is subscribed to this track"}
+		return &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer is subscribed to this track"}
 	case !fits(m):
-		err = &RequestError{Code: wire.RequestInternalError, Reason: "the track's properties are too large"}
-	}
-	if err != nil {
-		c.do(actReply{ev.reply, reply{err: err}})
-		return
+		return &RequestError{Code: wire.RequestInternalError, Reason: "the track's properties are too large"}
 	}
 	c.takeAlias()
 	c.takeID()
-	c.served[s.name] = c.request(ev.sid, s, m)
+	c.served[s.name] = c.requestWithin(sid, s, m, wait)
+	return nil
 }
 
 func (c *core) takeAlias() uint64 {
@@ -126,9 +135,9 @@ func (s *serving) message(c *core, st *stream, t wire.MessageType, body []byte) 
 	switch {
 	case t == wire.TypeRequestUpdate && (!s.own || s.live):
 		return s.update(c, st, body)
-	case t == wire.TypeRequestOK && s.reply != nil:
+	case t == wire.TypeRequestOK && s.answer != nil:
 		return s.published(c, st, body)
-	case t == wire.TypeRequestError && s.reply != nil:
+	case t == wire.TypeRequestError && s.answer != nil:
 		e, err := c.requestError(st, body)
 		if err != nil {
 			return err
@@ -148,8 +157,12 @@ func (s *serving) published(c *core, st *stream, body []byte) error {
 	}
 	c.timers.stop(&st.timer)
 	c.do(actCount{st.opener.String(), outcomeOK})
-	c.do(actReply{s.reply, reply{}})
-	s.reply = nil
+	c.do(actTell{s.answer, nil})
+	s.answer = nil
+	if s.offer != nil && s.offer.Updated != nil {
+		c.do(actTold{s.offer.Updated, m.Params})
+	}
+	c.requestGroup(s.d.Track, m.Params)
 	d, ok := c.delivery(s.d.Track, m.Params, s.joined)
 	if !ok {
 		s.stop(c, st, wire.PublishDoneSubscriptionEnded, "the end group has been published already")
@@ -163,40 +176,47 @@ func (s *serving) published(c *core, st *stream, body []byte) error {
 
 // update takes a REQUEST_UPDATE of the subscriber (section 10.9.1).
 func (s *serving) update(c *core, st *stream, body []byte) error {
-	m, ok, err := c.parseUpdate(st, body)
-	if !ok || s.stopped {
-		return err
+	return c.takeUpdate(st, body, func(p wire.Params) *RequestError { return s.apply(c, st, p) })
+}
+
+func (s *serving) apply(c *core, st *stream, p wire.Params) *RequestError {
+	resumed := p.Forward != nil && *p.Forward && s.params.Forward != nil && !*s.params.Forward
+	merge(&s.params, p)
+	if st.pending {
+		return nil
 	}
-	resumed := m.Params.Forward != nil && *m.Params.Forward && s.params.Forward != nil && !*s.params.Forward
-	merge(&s.params, m.Params)
-	if !st.pending {
-		at := largest(s.d.Track)
-		d, ok := c.delivery(s.d.Track, s.params, at)
-		if !ok {
-			c.refuseUpdate(st, wire.RequestInvalidRange, "the end group has been published already")
-			return nil
-		}
-		if s.told = at; resumed {
-			s.joined = at
-		}
-		d.Alias = s.d.Alias
-		if m.Params.Filter == nil {
-			// The filter stands where it stood, but what was published while
-			// it was paused is the past, which a FETCH is for.
-			if resumed && s.d.Start.Less(d.Start) {
-				s.d.Start = d.Start
-			}
-			d.Start, d.EndGroup = s.d.Start, s.d.EndGroup
-		}
-		s.d = d
-		c.do(actServeUpdate{st.sid, d})
+	at := largest(s.d.Track)
+	d, ok := c.delivery(s.d.Track, s.params, at)
+	if !ok {
+		return &RequestError{Code: wire.RequestInvalidRange, Reason: "the end group has been published already"}
 	}
-	c.grantUpdate(st)
+	if s.told = at; resumed {
+		s.joined = at
+	}
+	d.Alias = s.d.Alias
+	if p.Filter == nil {
+		// The filter stands where it stood, but what was published while it was
+		// paused is the past, which a FETCH is for.
+		if resumed && s.d.Start.Less(d.Start) {
+			s.d.Start = d.Start
+		}
+		d.Start, d.EndGroup = s.d.Start, s.d.EndGroup
+	}
+	s.d = d
+	c.do(actServeUpdate{st.sid, d})
+	c.requestGroup(d.Track, p)
 	return nil
 }
 
+// requestGroup passes on NEW_GROUP_REQUEST (section 10.2.13).
+func (c *core) requestGroup(t *track.Track, p wire.Params) {
+	if p.NewGroupRequest != nil {
+		c.do(actNewGroup{t, *p.NewGroupRequest})
+	}
+}
+
 func (s *serving) fin(c *core, st *stream) error {
-	if s.reply != nil {
+	if s.answer != nil {
 		c.over(st, errNoAnswer)
 		c.abandon(st, wire.ResetCancelled)
 	}
@@ -249,8 +269,16 @@ func (s *serving) over(c *core, st *stream, cause error) {
 		s.live = false
 		c.do(actServeStop{st.sid, wire.ResetCancelled})
 	}
-	if s.reply != nil {
-		c.do(actReply{s.reply, reply{err: unanswered(cause)}})
+	if s.offer != nil {
+		c.offering--
+	}
+	switch {
+	case s.answer != nil && errors.Is(cause, ErrBlocked):
+		c.do(actTell{s.answer, ErrBlocked})
+	case s.answer != nil:
+		c.do(actTell{s.answer, unanswered(cause)})
+	case s.offer != nil && s.offer.Ended != nil:
+		c.do(actTell{s.offer.Ended, cause})
 	}
 }
 

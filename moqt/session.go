@@ -2,7 +2,6 @@ package moqt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -120,11 +119,8 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 // 10.4). Requests that come later are refused with GOING_AWAY. After timeout
 // the session is closed; 0 sets no time. Only the first call has an effect.
 func (s *Session) Goaway(uri string, timeout time.Duration) error {
-	if uri != "" && s.conn.Info().Client {
-		return errors.New("moqt: a client's GOAWAY names no URI")
-	}
-	if len(uri) > 8192 {
-		return fmt.Errorf("moqt: GOAWAY URI of %d bytes, at most 8192", len(uri))
+	if err := checkGoaway(uri, s.conn.Info().Client); err != nil {
+		return err
 	}
 	s.call(evGoaway{uri: uri, timeout: timeout})
 	return s.ended()
@@ -195,8 +191,9 @@ func (s *Session) subscribe(ctx context.Context, ev evSubscribe) (*track.Subscri
 // ends or the peer is no longer interested. A peer that takes no PUBLISH but
 // asks for tracks itself answers NOT_SUPPORTED. release ends it from our side.
 func (s *Session) Publish(ctx context.Context, t *track.Track) (release func(), err error) {
-	ev := evPublish{sid: s.newSID(), t: t, reply: make(chan reply, 1)}
-	if _, err := s.request(ctx, ev.sid, ev, ev.reply); err != nil {
+	answered := make(chan reply, 1)
+	ev := evPublish{sid: s.newSID(), t: t, answer: func(err error) { answered <- reply{err: err} }}
+	if _, err := s.request(ctx, ev.sid, ev, answered); err != nil {
 		return nil, fmt.Errorf("moqt: publish %v: %w", t.Name(), err)
 	}
 	return s.cancel(ev.sid), nil

@@ -122,6 +122,15 @@ type handler struct {
 	publish            func(*moqt.PublishRequest)
 	publishNamespace   func(*moqt.PublishNamespaceRequest)
 	subscribeNamespace func(*moqt.SubscribeNamespaceRequest)
+	subscribeTracks    func(*moqt.SubscribeTracksRequest)
+}
+
+func (h handler) HandleSubscribeTracks(r *moqt.SubscribeTracksRequest) {
+	if h.subscribeTracks == nil {
+		r.Reject(wire.RequestNotSupported, "")
+		return
+	}
+	h.subscribeTracks(r)
 }
 
 func (h handler) HandleSubscribe(r *moqt.SubscribeRequest) {

@@ -1,6 +1,12 @@
 package moqt
 
-import "github.com/broadcastd/broadcastd/moqt/wire"
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/wire"
+)
 
 // A stream is a control or request stream.
 type stream struct {
@@ -15,7 +21,13 @@ type stream struct {
 	pending  bool             // a request of the peer, not answered
 	updates  int              // REQUEST_UPDATEs that wait for the answer
 	goaway   bool             // one was received on it
+	moving   bool             // one was sent on it
+	started  bool             // of ours: it is open
+	asked    []askedUpdate    // in order; they wait for whoever answers the request
+	expires  time.Time        // when we end the request; zero: never
 	timer    timer
+	expiry   timer // of expires
+	patience timer // of the GOAWAY that was sent
 }
 
 // A role is what a request stream is for.
@@ -26,6 +38,15 @@ type role interface {
 	fin(c *core, st *stream) error
 	// over ends the request. It is called once; the stream is dealt with.
 	over(c *core, st *stream, cause error)
+}
+
+// byID returns the streams in an order that a replay has, too.
+func (c *core) byID() []*stream {
+	out := make([]*stream, 0, len(c.streams))
+	for _, sid := range slices.Sorted(maps.Keys(c.streams)) {
+		out = append(out, c.streams[sid])
+	}
+	return out
 }
 
 // opened takes a new request stream of the peer.
@@ -205,10 +226,10 @@ func (c *core) aborted(sid streamID, code wire.ResetCode, recv bool) error {
 // further: its own half tells, though perhaps later, how the request ends.
 func (st *stream) stoppable() bool {
 	switch r := st.role.(type) {
-	case *feed, *watch, *announced, *fetch, *inquiry:
+	case *feed, *watch, *askingTracks, *announced, *fetch, *inquiry:
 		return false
 	case *serving:
-		return r.reply == nil
+		return r.answer == nil
 	}
 	return true
 }
@@ -219,6 +240,10 @@ func (c *core) failed(ev evFailed) error {
 		return &SessionError{Code: wire.SessionControlMessageTimeout, Reason: "control stream is blocked"}
 	}
 	if st := c.streams[ev.sid]; st != nil {
+		if s, ok := st.role.(*serving); ok && s.offer != nil && !st.started { // the peer grants no stream
+			c.block(s)
+			ev.err = ErrBlocked
+		}
 		c.over(st, ev.err)
 		c.abandon(st, wire.ResetExcessiveLoad)
 	}
@@ -229,6 +254,9 @@ func (c *core) failed(ev evFailed) error {
 func (c *core) over(st *stream, cause error) {
 	c.settle(st)
 	c.timers.stop(&st.timer)
+	c.timers.stop(&st.expiry)
+	c.timers.stop(&st.patience)
+	st.asked = nil
 	r := st.role
 	st.role = closedRole{}
 	if r != nil {

@@ -89,6 +89,10 @@ func (c *core) update(ev evUpdate) {
 	}
 }
 
+// errTokensTooLarge is why a message cannot be sent that has nothing else in it
+// that could be.
+var errTokensTooLarge = &RequestError{Code: wire.RequestInternalError, Reason: "the tokens are too large for a message"}
+
 // errMute is why an update fails whose answer does not come.
 var errMute = &RequestError{Code: wire.RequestTimeout, Reason: "no answer to REQUEST_UPDATE"}
 
@@ -148,7 +152,7 @@ func (f *feed) sendUpdate(c *core) {
 	}
 	m := wire.RequestUpdate{RequestID: c.nextID, Params: next.params}
 	if !fits(m) {
-		c.tellUpdated(next, track.Updated{}, &RequestError{Code: wire.RequestInternalError, Reason: "the tokens are too large for a message"})
+		c.tellUpdated(next, track.Updated{}, errTokensTooLarge)
 		return
 	}
 	c.takeID()

@@ -217,6 +217,11 @@ func respell(ns, from, to wire.Namespace) (wire.Namespace, bool) {
 	return out, err == nil
 }
 
+// HandleSubscribeTracks implements moqt.Handler.
+func (p *peer) HandleSubscribeTracks(req *moqt.SubscribeTracksRequest) {
+	req.Reject(wire.RequestNotSupported, "SUBSCRIBE_TRACKS is not supported")
+}
+
 // HandlePublish implements moqt.Handler.
 func (p *peer) HandlePublish(req *moqt.PublishRequest) {
 	ns, ok := p.authorize(AuthRequest{Action: PublishTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject)

@@ -47,6 +47,9 @@ type RequestError struct {
 	Code       RequestCode
 	Reason     string        // for people and logs; never match on it
 	RetryAfter time.Duration // 0: retrying makes no sense, or none was stated
+	// Redirect says where the request can succeed: of REDIRECT (section 10.6.1),
+	// and of GOING_AWAY where a GOAWAY for the request named a URI.
+	Redirect *Redirect
 }
 
 func (e *RequestError) Error() string {

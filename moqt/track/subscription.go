@@ -96,6 +96,11 @@ type SubscribeOptions struct {
 	NewGroup *uint64
 	// Tokens authorize the subscription, each by value.
 	Tokens []Token
+	// Moved, unless nil, is called, from the session's loop, when the publisher
+	// asks with GOAWAY for the subscription to be made elsewhere: at uri, or anew
+	// on a session to the current URI if that is empty, within timeout, 0 for as
+	// soon as possible (section 10.4). It must not block.
+	Moved func(uri string, timeout time.Duration)
 }
 
 // A Subscription is a subscriber's hold on a track, from a session or from the

@@ -122,7 +122,7 @@ func New(name Name, info Info, cfg Config) *Track {
 		name: name, properties: info.Properties, priority: props.DefaultPriority, order: props.GroupOrder,
 		local: info.Local, maxCache: props.MaxCacheDuration, hasMaxCache: props.HasMaxCacheDuration,
 		dynamic: props.DynamicGroups,
-		cfg: cfg, epoch: cfg.Now(),
+		cfg:     cfg, epoch: cfg.Now(),
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	maxURI    = 8192 // bytes of a New Session URI (section 10.4)
 	maxReason = 1024 // bytes of a reason phrase (section 1.4.4)
 
 	// maxMillis is the longest duration that time.Duration holds, about 292

@@ -2,6 +2,9 @@ package wire
 
 import "time"
 
+// MaxURI is the longest New Session URI of a Goaway, in bytes.
+const MaxURI = 8192
+
 // Goaway asks the peer to move its session, or one request, to another session
 // (section 10.4).
 type Goaway struct {
@@ -30,7 +33,7 @@ func (m Goaway) Append(b []byte) []byte {
 // or else on a request stream.
 func ParseGoaway(body []byte, control bool) (Goaway, error) {
 	c := cursor{b: body, in: "GOAWAY"}
-	m := Goaway{NewSessionURI: c.string("New Session URI", maxURI), Timeout: c.millis("timeout")}
+	m := Goaway{NewSessionURI: c.string("New Session URI", MaxURI), Timeout: c.millis("timeout")}
 	if control {
 		m.RequestID = new(c.varint("request ID"))
 	}
