@@ -57,7 +57,7 @@ func (c *core) subscribing() bool {
 // end of what was bound only.
 func (c *core) stopEarly(d *dataStream, code wire.ResetCode) {
 	delete(c.data, d.sid)
-	c.do(actCount{kindStream, outcomeDropped})
+	c.do(actCount{kindStream, limited(code == wire.ResetExcessiveLoad, outcomeDropped)})
 	c.do(actStop{d.sid, code})
 }
 

@@ -70,7 +70,7 @@ func checkGoaway(uri string, client bool) error {
 // refuseWith answers a request of the peer with REQUEST_ERROR and FIN.
 func (c *core) refuseWith(st *stream, e *RequestError) {
 	e = c.refusable(st, e)
-	c.do(actCount{st.opener.String(), outcomeRefused})
+	c.do(actCount{st.opener.String(), limited(e.Code == wire.RequestExcessiveLoad, outcomeRefused)})
 	c.write(st, errorMessage(e))
 	c.finish(st, e)
 }

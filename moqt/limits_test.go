@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/moqttest"
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -25,6 +27,23 @@ func TestLimits(t *testing.T) {
 		publish:   func(r *moqt.PublishRequest) { r.Accept() },
 	}
 	name := func(id uint64) track.Name { return track.Name{Namespace: cam, Name: string(rune('a' + id))} }
+	// Every limit counts what it refuses.
+	reg := prometheus.NewRegistry()
+	counted := func(t *testing.T, kind string) float64 {
+		t.Helper()
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if l := m.GetLabel(); f.GetName() == "broadcastd_moqt_requests_total" && l[0].GetValue() == kind && l[1].GetValue() == "limited" {
+					return m.GetCounter().GetValue()
+				}
+			}
+		}
+		return 0
+	}
 	for _, tt := range []struct {
 		name    string
 		handler moqt.Handler
@@ -43,12 +62,16 @@ func TestLimits(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			script(t, false, moqttest.Config{}, moqt.Config{Handler: tt.handler, Limits: limits}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+			script(t, false, moqttest.Config{}, moqt.Config{Handler: tt.handler, Limits: limits, Registerer: reg}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
 				p.Setup(wire.Setup{})
 				first := p.Open(tt.request(0))
 				p.Open(tt.request(2))
 				synctest.Wait()
+				before := counted(t, tt.request(4).Type().String())
 				p.Open(tt.request(4)).ExpectError(wire.RequestExcessiveLoad, tt.request(4).Type())
+				if got := counted(t, tt.request(4).Type().String()) - before; got != 1 {
+					t.Errorf("counted %v times, want 1", got)
+				}
 				first.Reset(wire.ResetCancelled) // makes room
 				synctest.Wait()
 				last := p.Open(tt.request(6))
@@ -62,12 +85,16 @@ func TestLimits(t *testing.T) {
 		})
 	}
 	t.Run("streams without a request", func(t *testing.T) {
-		script(t, false, moqttest.Config{}, moqt.Config{Limits: limits}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+		script(t, false, moqttest.Config{}, moqt.Config{Limits: limits, Registerer: reg}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
 			p.Setup(wire.Setup{})
 			p.Open([]byte{3})
 			p.Open([]byte{3})
 			synctest.Wait()
+			before := counted(t, "request")
 			p.Open([]byte{3}).ExpectReset(wire.ResetExcessiveLoad)
+			if got := counted(t, "request") - before; got != 1 {
+				t.Errorf("counted %v times, want 1", got)
+			}
 		})
 	})
 	t.Run("a request that never comes", func(t *testing.T) {
@@ -78,26 +105,34 @@ func TestLimits(t *testing.T) {
 		})
 	})
 	t.Run("bytes of unfinished messages", func(t *testing.T) {
-		script(t, false, moqttest.Config{}, moqt.Config{}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+		script(t, false, moqttest.Config{}, moqt.Config{Registerer: reg}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
 			p.Setup(wire.Setup{})
+			before := counted(t, "request")
 			var last *moqttest.PeerStream
 			for range 17 {
 				last = p.Open([]byte{3, 0xff, 0xff}, make([]byte, 65000))
 				synctest.Wait()
 			}
 			last.ExpectReset(wire.ResetExcessiveLoad)
+			if got := counted(t, "request") - before; got != 1 {
+				t.Errorf("counted %v times, want 1", got)
+			}
 			p.ExpectOpen()
 		})
 	})
 	t.Run("data streams", func(t *testing.T) {
-		script(t, true, moqttest.Config{}, moqt.Config{Limits: limits}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+		script(t, true, moqttest.Config{}, moqt.Config{Limits: limits, Registerer: reg}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
 			p.Setup(wire.Setup{})
+			before := counted(t, "stream")
 			subscribeOver(t, p, s, 4)
 			for g := range uint64(2) {
 				p.OpenUni(subgroup(4, g), object("x"))
 			}
 			synctest.Wait()
 			p.OpenUni(subgroup(4, 2), object("x")).ExpectStop(wire.ResetExcessiveLoad)
+			if got := counted(t, "stream") - before; got != 1 {
+				t.Errorf("counted %v times, want 1", got)
+			}
 		})
 	})
 	t.Run("a peer that reads no answers", func(t *testing.T) {

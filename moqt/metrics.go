@@ -12,12 +12,22 @@ import (
 // What actCount counts. Requests are counted under the names of their messages.
 const (
 	kindDatagram = "datagram"
-	kindStream   = "stream"
+	kindStream   = "stream"  // unidirectional
+	kindRequest  = "request" // a bidirectional one that holds no whole request
 
 	outcomeOK      = "ok"
 	outcomeRefused = "refused"
 	outcomeDropped = "dropped"
+	outcomeLimited = "limited" // refused, because of a limit
 )
+
+// limited returns the outcome of what a limit has refused, and else another.
+func limited(limit bool, outcome string) string {
+	if limit {
+		return outcomeLimited
+	}
+	return outcome
+}
 
 // metrics count over all sessions that share a registry.
 type metrics struct {
@@ -42,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"code"})),
 		counted: registered(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "broadcastd_moqt_requests_total",
-			Help: "Requests answered, in both directions, and early data dropped.",
+			Help: "Requests answered, in both directions, early data dropped, and what a limit refused.",
 		}, []string{"kind", "outcome"})),
 	}
 }

@@ -55,6 +55,7 @@ func (c *core) opened(sid streamID) {
 	c.streams[sid] = st
 	// Unanswered requests are bounded; so are those that were not even made.
 	if c.unopened() > c.cfg.Limits.Requests {
+		c.do(actCount{kindRequest, outcomeLimited})
 		c.abandon(st, wire.ResetExcessiveLoad)
 		return
 	}
@@ -92,6 +93,7 @@ func (c *core) received(sid streamID, b []byte) error {
 		if sid == c.control {
 			return &SessionError{Code: wire.SessionInternalError, Reason: "too many bytes of unfinished messages"}
 		}
+		c.do(actCount{kindRequest, outcomeLimited})
 		c.abandon(st, wire.ResetExcessiveLoad)
 		return nil
 	}

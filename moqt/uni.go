@@ -42,7 +42,7 @@ const (
 // accepted takes a new inbound unidirectional stream.
 func (d *driver) accepted(recv ReceiveStream) {
 	if len(d.unis) >= d.s.cfg.Limits.DataStreams+2 { // a control and a padding stream
-		recv.CancelRead(wire.ResetExcessiveLoad)
+		d.stopUni(recv, wire.ResetExcessiveLoad)
 		return
 	}
 	u := &uni{
@@ -157,10 +157,18 @@ func (d *driver) readSubgroup(u *uni) (event, error) {
 		return nil, err
 	}
 	if err != nil {
-		u.recv.CancelRead(stopCode(err))
+		d.stopUni(u.recv, stopCode(err))
 		d.s.cfg.Log.Debug("data stream stopped", "group", u.in.header.Group, "err", err)
 	}
 	return evSubgroupEnd{u.sid, err}, nil
+}
+
+// stopUni stops a data stream that is not taken, or not any more.
+func (d *driver) stopUni(recv ReceiveStream, code wire.ResetCode) {
+	if code == wire.ResetExcessiveLoad {
+		d.s.met.counted.WithLabelValues(kindStream, outcomeLimited).Inc()
+	}
+	recv.CancelRead(code)
 }
 
 // await returns what a data stream is to fill.
@@ -203,7 +211,7 @@ func (d *driver) readFetch(u *uni) (event, error) {
 		return nil, err
 	}
 	if err != nil {
-		u.recv.CancelRead(stopCode(err))
+		d.stopUni(u.recv, stopCode(err))
 		d.s.cfg.Log.Debug("fetch stopped", "request", u.in.fetch.RequestID, "err", err)
 	}
 	return evFetchEnd{u.sid, err}, nil
@@ -218,7 +226,7 @@ func (d *driver) bind(a actBind) {
 	}
 	w, err := a.t.Subgroup(track.HeaderFromWire(a.header))
 	if err != nil {
-		u.recv.CancelRead(stopCode(err))
+		d.stopUni(u.recv, stopCode(err))
 		d.s.call(evSubgroupEnd{a.sid, err})
 		w = nil
 	}
