@@ -96,6 +96,7 @@ func TestFetchJoining(t *testing.T) {
 			sub := subscribeTo(t, p, 1, nextGroup())
 			m := joining(3, wire.FetchRelativeJoining, 1, 1)
 			st := p.Open(m)
+			synctest.Wait() // streams are in no order among each other
 			sub.Send(wire.RequestUpdate{RequestID: 5, Params: wire.Params{Forward: new(false)}})
 			if got := answerTo(t, p, st, m); !slices.Equal(got.items, three(3, 4)) {
 				t.Errorf("got %v", got.items)
