@@ -62,12 +62,11 @@ type fetch struct {
 	id uint64
 	// data is the stream that answers it, 0 before it comes. Nothing is read of
 	// it before FETCH_OK says how far it goes.
-	data    streamID
-	ok      bool       // FETCH_OK has come
-	sink    *fetchSink // from then on
-	clock   timer      // of silence
-	taken   uint64     // what the sink had taken when it was last looked at
-	settled bool       // done was called
+	data  streamID
+	ok    bool       // FETCH_OK has come
+	sink  *fetchSink // from then on
+	clock timer      // of silence
+	taken uint64     // what the sink had taken when it was last looked at
 }
 
 // fetch asks for a range of a track.
