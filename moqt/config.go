@@ -30,6 +30,9 @@ type Config struct {
 	// Authority and Path (with its query) go into a client's SETUP on raw QUIC.
 	// Empty: the option is left out.
 	Authority, Path string
+	// Tokens go into SETUP, each by value (section 10.3.1.4). All of them have to
+	// fit a message of 65535 bytes.
+	Tokens []track.Token
 	// JoinStrict answers a Largest Object subscription exactly as the draft says,
 	// from the next object on. Otherwise it starts with the current group.
 	JoinStrict bool
@@ -69,6 +72,12 @@ type Limits struct {
 	FillTimeout time.Duration
 	// FetchIdle is how long the answer to a FETCH of ours may bring nothing. 30 s
 	FetchIdle time.Duration
+	// TokenCache bounds what the peer registers by alias, in bytes, 16 and its
+	// value for each token (MAX_AUTH_TOKEN_CACHE_SIZE, section 10.3.1.3). Below 0
+	// aliases are not allowed. 16 KiB
+	TokenCache int
+	// Token bounds the value of one token, in bytes. 4096
+	Token int
 	// Matches bounds the namespaces, and the tracks that cannot be offered, that
 	// the peer is told of for one prefix. 1024
 	Matches int
@@ -99,6 +108,8 @@ func (c Config) checked() (Config, error) {
 	l.FetchIdle = cmp.Or(l.FetchIdle, 30*time.Second)
 	l.EarlyWait = cmp.Or(l.EarlyWait, 2*time.Second)
 	l.ControlBytes = cmp.Or(l.ControlBytes, 1<<20)
+	l.TokenCache = cmp.Or(l.TokenCache, 16<<10)
+	l.Token = cmp.Or(l.Token, 4096)
 	l.Matches = cmp.Or(l.Matches, 1024)
 	l.PublishWait = cmp.Or(l.PublishWait, 500*time.Millisecond)
 	l.DoneWait = cmp.Or(l.DoneWait, 2*time.Second)
@@ -117,10 +128,14 @@ func (c Config) checked() (Config, error) {
 		{"DataStreams", l.DataStreams},
 		{"EarlyStreams", l.EarlyStreams},
 		{"Matches", l.Matches},
+		{"Token", l.Token},
 	} {
 		if n.value < 1 {
 			faults = append(faults, fmt.Errorf("moqt: Limits.%s is %d, want 1 or more", n.name, n.value))
 		}
+	}
+	if !fits(wire.Setup{Implementation: c.Implementation, Tokens: byValue(c.Tokens), Authority: &c.Authority, Path: &c.Path}) {
+		faults = append(faults, errors.New("moqt: Tokens and the rest of SETUP do not fit a message"))
 	}
 	if l.ControlBytes < wire.MaxFrame {
 		faults = append(faults, fmt.Errorf("moqt: Limits.ControlBytes is %d, want %d or more", l.ControlBytes, wire.MaxFrame))

@@ -23,14 +23,13 @@ func (c *core) receiveSetup(body []byte) error {
 	case m.Path != nil && !fromClient:
 		return closing(wire.SessionInvalidPath, "SETUP with PATH from a server or on WebTransport")
 	}
-	for _, t := range m.Tokens {
-		if !c.info.Client && (t.AliasType == wire.TokenDelete || t.AliasType == wire.TokenUseAlias) {
-			return violation("SETUP refers to a token alias")
-		}
+	tokens, err := c.setupTokens(m.Tokens)
+	if err != nil {
+		return err
 	}
 	c.setup = &m
 	c.timers.stop(&c.clock)
-	ps := PeerSetup{Implementation: m.Implementation, Tokens: m.Tokens, Solicit: c.solicited()}
+	ps := PeerSetup{Implementation: m.Implementation, Tokens: tokens, Solicit: c.solicited()}
 	if m.Authority != nil {
 		ps.Authority = *m.Authority
 	}
@@ -169,22 +168,6 @@ func (c *core) moveRequest(st *stream, m wire.Goaway) {
 	}
 	c.over(st, e)
 	c.abandon(st, wire.ResetCancelled)
-}
-
-// checkTokens looks for what the token cache of size 0, which our SETUP
-// declares, rules out (section 10.2.2). ok is false for a message that has to
-// be refused.
-func checkTokens(tokens []wire.Token) (ok bool, err error) {
-	ok = true
-	for _, t := range tokens {
-		switch t.AliasType {
-		case wire.TokenRegister:
-			return false, closing(wire.SessionAuthTokenCacheOverflow, "token alias %d registered in a cache of size 0", t.Alias)
-		case wire.TokenUseAlias, wire.TokenDelete:
-			ok = false
-		}
-	}
-	return ok, nil
 }
 
 // requestIDs checks the request IDs of the peer (section 10.1): of its parity,

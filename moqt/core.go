@@ -1,8 +1,10 @@
 package moqt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
@@ -54,6 +56,8 @@ type core struct {
 
 	goawaySent, goawayReceived bool
 
+	tokens tokenCache // what the peer has registered
+
 	// As publisher.
 	served    map[track.Name]*stream // by SUBSCRIBE or our PUBLISH
 	nextAlias uint64
@@ -90,6 +94,7 @@ func newCore(info ConnInfo, cfg Config) *core {
 		fetches: make(map[uint64]*fetch),
 		filling: make(map[streamID]*fetch),
 	}
+	c.tokens = tokenCache{max: uint64(max(0, cfg.Limits.TokenCache)), largest: cfg.Limits.Token}
 	c.ids.parity = 1
 	if !info.Client {
 		c.nextID, c.ids.parity = 1, 0
@@ -101,7 +106,10 @@ func newCore(info ConnInfo, cfg Config) *core {
 // start returns the first actions: our SETUP.
 func (c *core) start(now time.Time) []action {
 	c.now = now
-	m := wire.Setup{Implementation: c.cfg.Implementation}
+	m := wire.Setup{
+		Implementation: c.cfg.Implementation, Tokens: byValue(c.cfg.Tokens),
+		MaxAuthTokenCacheSize: c.tokens.max, Other: grease(c.info),
+	}
 	if c.info.Client && c.info.Transport == QUIC {
 		if c.cfg.Authority != "" {
 			m.Authority = &c.cfg.Authority
@@ -337,4 +345,23 @@ func closing(code wire.SessionCode, format string, args ...any) error {
 
 func violation(format string, args ...any) error {
 	return closing(wire.SessionProtocolViolation, format, args...)
+}
+
+// grease returns setup options that mean nothing, so that no peer gets used to
+// the known ones alone (section 14). Which ones depends on the peer, but not on
+// when.
+func grease(info ConnInfo) []wire.KeyValue {
+	h := fnv.New32a()
+	if info.Remote != nil {
+		_, _ = h.Write([]byte(info.Remote.String())) // it never fails
+	}
+	n := 2 * uint64(h.Sum32()%64)
+	// Every other value is even: a number; those between are bytes.
+	a, b := wire.Grease(n), wire.Grease(n+1)
+	if a%2 != 0 {
+		a, b = b, a
+	}
+	out := []wire.KeyValue{{Type: a, Uint: n}, {Type: b, Bytes: []byte("grease")}}
+	slices.SortFunc(out, func(x, y wire.KeyValue) int { return cmp.Compare(x.Type, y.Type) })
+	return out
 }

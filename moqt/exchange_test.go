@@ -20,6 +20,8 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
+var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
+
 // TestExchange compares everything that two sessions say to each other, from
 // SETUP to the end, with testdata/exchange.txt. It has the order of each
 // stream; what happens at the same instant is sorted by stream.
@@ -48,6 +50,13 @@ func TestExchange(t *testing.T) {
 		}()
 		pause()
 		sub := subscribe(t, server, track.SubscribeOptions{Priority: 100, HasPriority: true})
+		pause()
+		sub.Update(track.SubscribeUpdate{Priority: new(uint8(50)), Tokens: []track.Token{{Type: 1, Value: []byte("t")}}})
+		sub.Update(track.SubscribeUpdate{Forward: new(true)})
+		pause()
+		if _, err := server.Tracks(t.Context(), ns("stream"), moqt.TracksOptions{Paused: true}); err == nil {
+			t.Error("a client without a handler offers tracks")
+		}
 		pause()
 		_, err = server.Subscribe(t.Context(), track.Name{Namespace: cam, Name: "none"}, track.SubscribeOptions{})
 		if err == nil {
@@ -162,7 +171,11 @@ func describe(b []byte) (out []string) {
 		case wire.TypeSubscribeOK:
 			m, err = wire.ParseSubscribeOK(body)
 		case wire.TypeRequestOK:
-			m, err = wire.ParseRequestOK(body, wire.TypeSubscribeNamespace)
+			m, err = wire.ParseRequestOK(body, wire.TypeTrackStatus) // which may have what the others may
+		case wire.TypeRequestUpdate:
+			m, err = wire.ParseRequestUpdate(body, wire.TypeSubscribe)
+		case wire.TypeSubscribeTracks:
+			m, err = wire.ParseSubscribeTracks(body)
 		case wire.TypeRequestError:
 			m, err = wire.ParseRequestError(body, wire.TypeSubscribe)
 		case wire.TypePublishDone:
@@ -207,8 +220,7 @@ func fields(v reflect.Value) string {
 func checkGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	// The flag belongs to the package's inner tests, which share the binary.
-	if f := flag.Lookup("update"); f != nil && f.Value.String() == "true" {
+	if *update {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
 		}

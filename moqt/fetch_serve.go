@@ -180,16 +180,13 @@ func (f *fetching) message(c *core, st *stream, t wire.MessageType, body []byte)
 	if t != wire.TypeRequestUpdate {
 		return violation("%v on the stream of %v", t, st.opener)
 	}
-	m, ok, err := c.parseUpdate(st, body)
-	if !ok {
-		return err
-	}
-	merge(&f.params, m.Params)
-	if f.live {
-		c.do(actServeFetchUpdate{st.sid, f.priority()})
-	}
-	c.grantUpdate(st)
-	return nil
+	return c.takeUpdate(st, body, func(p wire.Params) *RequestError {
+		merge(&f.params, p)
+		if f.live {
+			c.do(actServeFetchUpdate{st.sid, f.priority()})
+		}
+		return nil
+	})
 }
 
 // fin takes the end of the subscriber's messages: there will be no more updates.

@@ -2,6 +2,7 @@ package moqt_test
 
 import (
 	"math"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,8 +156,11 @@ func TestClose(t *testing.T) {
 		{name: "10.2.12 FORWARD 2", peer: request(frame(3, []byte{0, 1, 1, 'x', 1, 'y', 1, 0x10, 2})), want: wire.SessionProtocolViolation},
 		{name: "10.2 2^64-1 parameters", peer: request(frame(3, []byte{0, 1, 1, 'x', 1, 'y'}, huge)), want: wire.SessionProtocolViolation},
 		{name: "10.2.2 token that cannot be decoded", peer: request(frame(3, []byte{0, 1, 1, 'x', 1, 'y', 1, 3, 1, 9})), want: wire.SessionKeyValueFormattingError},
-		{name: "10.2.2 token registered in a cache of size 0", peer: request(wire.Subscribe{Track: video, Params: wire.Params{
-			Tokens: []wire.Token{{AliasType: wire.TokenRegister, Alias: 1, Value: []byte("x")}},
+		{name: "10.2.2 more tokens registered than the cache takes", peer: request(wire.Subscribe{Track: video, Params: wire.Params{
+			Tokens: []wire.Token{
+				{AliasType: wire.TokenRegister, Alias: 1, Value: make([]byte, 8<<10)},
+				{AliasType: wire.TokenRegister, Alias: 2, Value: make([]byte, 8<<10)},
+			},
 		}}), want: wire.SessionAuthTokenCacheOverflow},
 		{name: "5.1.2 unknown filter", peer: request(frame(3, []byte{0, 1, 1, 'x', 1, 'y', 1, 0x21, 1, 9})), want: wire.SessionProtocolViolation},
 
@@ -295,18 +299,42 @@ func TestWithoutHandler(t *testing.T) {
 	}
 }
 
+// expectSetup reads a SETUP with these options, the default token cache, and
+// grease.
+func expectSetup(t *testing.T, st *moqttest.PeerStream, want wire.Setup) {
+	t.Helper()
+	_, body := st.Message()
+	got, err := wire.ParseSetup(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range got.Other {
+		if !wire.IsGrease(kv.Type) {
+			t.Errorf("SETUP has option %#x", kv.Type)
+		}
+	}
+	if len(got.Other) == 0 {
+		t.Error("14: SETUP has no grease")
+	}
+	got.Other = nil
+	want.MaxAuthTokenCacheSize = 16 << 10
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("read SETUP %+v, want %+v", got, want)
+	}
+}
+
 // TestSetup is about section 10.3.
 func TestSetup(t *testing.T) {
 	t.Run("a raw QUIC client sends AUTHORITY and PATH", func(t *testing.T) {
 		cfg := moqt.Config{Authority: "a.example:4443", Path: "/live?t=1", Implementation: "broadcastd/1"}
 		script(t, true, moqttest.Config{}, cfg, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
-			p.AcceptUni().Expect(wire.Setup{Authority: &cfg.Authority, Path: &cfg.Path, Implementation: cfg.Implementation})
+			expectSetup(t, p.AcceptUni(), wire.Setup{Authority: &cfg.Authority, Path: &cfg.Path, Implementation: cfg.Implementation})
 		})
 	})
 	t.Run("a WebTransport client does not", func(t *testing.T) {
 		cfg := moqt.Config{Authority: "a.example:4443", Path: "/live?t=1"}
 		script(t, true, moqttest.Config{Transport: moqt.WebTransport}, cfg, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
-			p.AcceptUni().Expect(wire.Setup{Implementation: "broadcastd"})
+			expectSetup(t, p.AcceptUni(), wire.Setup{Implementation: "broadcastd"})
 		})
 	})
 	t.Run("unknown options are ignored, also repeated", func(t *testing.T) {

@@ -19,10 +19,11 @@ func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
 	if err := c.ids.take(m.ID()); err != nil {
 		return err
 	}
-	known, err := checkTokens(params.Tokens)
+	tokens, refusal, err := c.tokens.resolve(params.Tokens, false)
 	if err != nil {
 		return err
 	}
+	m = withTokens(m, tokens)
 	c.timers.stop(&st.timer)
 	st.opener, st.role = t, closedRole{}
 	st.req = &request{sid: st.sid}
@@ -36,8 +37,8 @@ func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
 		c.refuse(st, wire.RequestExcessiveLoad, "too many requests wait for an answer")
 	case reserved(ns):
 		c.refuse(st, wire.RequestDoesNotExist, "reserved namespace")
-	case !known:
-		c.refuse(st, wire.RequestMalformedAuthToken, "unknown token alias")
+	case refusal != nil:
+		c.refuseWith(st, refusal)
 	default:
 		switch m := m.(type) {
 		case wire.Subscribe:
@@ -141,12 +142,13 @@ func (c *core) parseUpdate(st *stream, body []byte) (m wire.RequestUpdate, ok bo
 	if err := c.ids.take(m.RequestID); err != nil {
 		return m, false, err
 	}
-	known, err := checkTokens(m.Params.Tokens)
+	tokens, refusal, err := c.tokens.resolve(m.Params.Tokens, false)
+	m.Params.Tokens = tokens
 	switch {
 	case err != nil:
 		return m, false, err
-	case !known:
-		c.refuseUpdate(st, wire.RequestMalformedAuthToken, "unknown token alias")
+	case refusal != nil:
+		c.refuseUpdate(st, refusal.Code, refusal.Reason)
 		return m, false, nil
 	case st.pending && st.updates == maxUpdates:
 		c.refuse(st, wire.RequestExcessiveLoad, "too many updates of a request that is not answered")

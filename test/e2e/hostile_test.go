@@ -202,7 +202,10 @@ func closed(t *testing.T, g target, scheme string) {
 		{"full name of 4097 bytes", request(frame(wire.TypeSubscribe, []byte{0, 1, 1, 'x'}, wire.AppendString(nil, strings.Repeat("n", 4096)), []byte{0})), wire.SessionProtocolViolation},
 		{"unknown parameter", request(frame(wire.TypeSubscribe, []byte{0, 1, 1, 'x', 1, 'y', 1, 0x7a, 0})), wire.SessionProtocolViolation},
 		{"token that cannot be decoded", request(frame(wire.TypeSubscribe, []byte{0, 1, 1, 'x', 1, 'y', 1, 3, 1, 9})), wire.SessionKeyValueFormattingError},
-		{"token registered in a cache of size 0", request(wire.Subscribe{Track: ask(0).Track, Params: wire.Params{Tokens: []wire.Token{token}}}), wire.SessionAuthTokenCacheOverflow},
+		{"more tokens registered than the cache takes", request(wire.Subscribe{Track: ask(0).Track, Params: wire.Params{Tokens: []wire.Token{
+			token, {AliasType: wire.TokenRegister, Alias: 2, Value: make([]byte, 16<<10)},
+		}}}), wire.SessionAuthTokenCacheOverflow},
+		{"token alias registered twice", request(wire.Subscribe{Track: ask(0).Track, Params: wire.Params{Tokens: []wire.Token{token, token}}}), wire.SessionDuplicateAuthTokenAlias},
 		{"second GOAWAY", control(goaway, goaway), wire.SessionProtocolViolation},
 		{"truncated GOAWAY", control(frame(wire.TypeGoaway, []byte{5, 'm'})), wire.SessionProtocolViolation},
 		{"GOAWAY with a URI of 8193 bytes", control(wire.Goaway{NewSessionURI: strings.Repeat("u", 8193), RequestID: new(uint64(1))}), wire.SessionProtocolViolation},
