@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/moqt/relay"
@@ -32,9 +33,9 @@ func (p permit) Authorize(r relay.AuthRequest) (wire.Namespace, error) {
 	switch r.Action {
 	case relay.PublishNamespace, relay.PublishTrack:
 		decide = p.pass.Publish
-	case relay.SubscribeNamespace:
+	case relay.SubscribeNamespace, relay.SubscribeTracks:
 		decide = p.pass.Watch
-	case relay.SubscribeTrack:
+	case relay.SubscribeTrack, relay.FetchTrack, relay.TrackStatus:
 	}
 	fields, err := decide(r.Namespace.Fields(), texts(r.Tokens))
 	if err != nil {
@@ -46,6 +47,9 @@ func (p permit) Authorize(r relay.AuthRequest) (wire.Namespace, error) {
 	}
 	return ns, nil
 }
+
+// Expires implements relay.Expiring.
+func (p permit) Expires() time.Time { return p.pass.Expires() }
 
 // Visible implements relay.Permit.
 func (p permit) Visible(ns wire.Namespace) bool { return p.pass.Visible(ns.Fields()) }

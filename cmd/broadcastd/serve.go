@@ -288,6 +288,9 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.ready.Store(false)
 	s.log.Info("stopping", "reason", cause)
+	if s.cfg.MoQ.DrainURI != "" && ctx.Err() != nil && coreCtx.Err() == nil {
+		s.relay.Drain(coreCtx, s.cfg.MoQ.DrainURI, s.cfg.MoQ.DrainTimeout)
+	}
 	endInputs(cause)
 	failed := inputs.Wait()
 	s.broadcasts.wg.Wait()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A Gate decides who may do what, from what they show: a stream key, a playback
@@ -125,6 +126,19 @@ func (g Gate) check(text string) (*Grant, error) {
 
 // Context ends when something that was granted does; its cause says why.
 func (p *Pass) Context() context.Context { return p.ctx }
+
+// Expires returns when the first of what was granted expires, zero if nothing
+// does.
+func (p *Pass) Expires() (at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, g := range p.grants {
+		if end, ok := g.Context().Deadline(); ok && (at.IsZero() || end.Before(at)) {
+			at = end
+		}
+	}
+	return at
+}
 
 // Close lets go of what was granted.
 func (p *Pass) Close() {

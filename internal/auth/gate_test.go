@@ -68,6 +68,9 @@ func TestGateSession(t *testing.T) {
 			p, err := k.gate.Session(tt.remote, tt.path, tt.tokens)
 			if p != nil {
 				defer p.Close()
+				if expires := !p.Expires().IsZero(); expires != (tt.want == admit && tt.name != "stream key") {
+					t.Errorf("the pass expires at %v", p.Expires())
+				}
 			}
 			got := int(CodeOf(err))
 			switch {

@@ -48,6 +48,11 @@ type MoQ struct {
 	Listen string
 	Public string // the URL that players are told; empty: the host they asked for and this port
 	Join   string // group or strict
+	// DrainURI is where sessions are sent before the process ends; empty: nowhere,
+	// it ends at once. DrainTimeout is how long they have.
+	DrainURI     string
+	DrainTimeout time.Duration
+	CacheBytes   int64 // what tracks may cache in all; 0: by the machine's memory
 }
 
 // TLS names a certificate and its key; both empty means self-signed.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -67,6 +68,20 @@ func Keys(stateDir string) []Key {
 		{
 			Name: "moq.join", Default: "group", Help: "where a late subscriber starts: group (its first frame) or strict (as the draft says)",
 			set: func(c *Config, v string) error { return setOne(&c.MoQ.Join, v, "group", "strict") },
+		},
+		{
+			Name: "moq.drain_uri", Help: "where MoQT sessions move before this server stops, such as moqt://other.example:4443; empty stops at once",
+			set: func(c *Config, v string) error { return setURL(&c.MoQ.DrainURI, v, "moqt", "https") },
+		},
+		{
+			Name: "moq.drain_timeout", Default: "10s", Help: "how long they have for that",
+			set: func(c *Config, v string) error {
+				return setDuration(&c.MoQ.DrainTimeout, v, time.Second, 10*time.Minute)
+			},
+		},
+		{
+			Name: "moq.cache_bytes", Default: "0", Help: "what all tracks together may cache, such as 512MiB; 0 takes a quarter of the memory, at most 2GiB",
+			set: func(c *Config, v string) error { return setBytes(&c.MoQ.CacheBytes, v) },
 		},
 		{
 			Name: "rtmp.listen", Default: ":1935", Later: true, Help: "RTMP (TCP)",
@@ -181,6 +196,26 @@ func setDuration(p *time.Duration, v string, least, most time.Duration) error {
 		return fmt.Errorf("is %v, want %v to %v", d, least, most)
 	}
 	*p = d
+	return nil
+}
+
+// setBytes takes a number of bytes, with or without a unit.
+func setBytes(p *int64, v string) error {
+	text, unit := strings.TrimSpace(v), int64(1)
+	for _, u := range []struct {
+		name string
+		n    int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1}} {
+		if rest, ok := strings.CutSuffix(text, u.name); ok {
+			text, unit = strings.TrimSpace(rest), u.n
+			break
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return fmt.Errorf("is %q, want a number of bytes such as 1073741824 or 512MiB", v)
+	}
+	*p = n * unit
 	return nil
 }
 

@@ -13,17 +13,46 @@ import (
 // tracks are carried, who waits for what. It is a step function: each method
 // takes the time and what happened, and returns what is to be done. It starts
 // no goroutine, reads no clock, takes no lock and does no I/O, so that a
-// simulator replays it exactly. Relay.Run drives it from one goroutine.
+// simulator replays it exactly. Relay.Run drives it from one goroutine. Tracks
+// are memory to it.
 type core struct {
 	cfg    Config
 	spaces map[wire.Namespace]*space
-	tracks map[wire.FullTrackName]*entry
+	// announced lists what each session publishes, in the order of coming.
+	announced map[*peer][]*source
+	tracks    map[wire.FullTrackName]*entry
 	// watchers want to hear of namespaces under their prefix (SUBSCRIBE_NAMESPACE).
 	watchers []*watcher
+	// trackers want to hear of tracks under theirs (SUBSCRIBE_TRACKS).
+	trackers []*tracker
 	timers   timers
+	pulse    timer  // looks at all tracks each second, while there are any
 	held     int    // subscribers held for a publisher that is not there yet
 	epoch    uint64 // of the newest upstream attempt
+	shun     []shun // sources that are not asked for a track, in the order of their times
+	fills    []*fill
+	readers  int // subscriptions and fetches of sessions
+	counts   counts
 	acts     []action
+}
+
+// counts are what the core counts for the metrics.
+type counts struct {
+	surplus    uint64 // publishers left out because a track had enough of them
+	superseded uint64 // publishers released because a newer one spoke and they did not
+	restarts   uint64 // tracks begun anew because their publisher counts from below again
+	malformed  uint64
+	cached     uint64 // FETCHes answered with what was there
+	filled     uint64 // and those that had to be filled
+	unfilled   uint64 // holes left unknown, because there were too many at a time
+}
+
+func (c *counts) fetch(missing bool) {
+	if missing {
+		c.filled++
+	} else {
+		c.cached++
+	}
 }
 
 // A space is a namespace that somebody publishes.
@@ -53,12 +82,25 @@ func (s *source) lost() bool { return !s.lostUntil.IsZero() }
 type subscriber interface {
 	accept(*track.Track)
 	reject(wire.RequestCode, string)
+	wants() wants
+	session() *peer // that it is of; nil: a part of this process
+}
+
+// wants are what a subscriber asks of the publisher through us.
+type wants struct {
+	paused   bool    // Forward State 0
+	newGroup *uint64 // NEW_GROUP_REQUEST (section 10.2.13)
 }
 
 // An upstream is a subscription at a publisher that fills a track.
 type upstream interface {
 	Track() *track.Track
 	Close()
+	// heard returns how much has come from the publisher's session so far, 0
+	// where that is unknown: a count that stands still tells of a dead one.
+	heard() uint64
+	// update sends REQUEST_UPDATE with what is not nil.
+	update(forward *bool, newGroup *uint64)
 }
 
 // A watcher hears of namespaces under prefix.
@@ -73,61 +115,15 @@ type namespaceSink interface {
 	Withdraw(wire.Namespace)
 }
 
-type trackState int
-
-const (
-	stateHeld       trackState = iota // no publisher yet, subscribers wait
-	stateConnecting                   // subscribing at a publisher
-	stateLive
-	stateOrphan // publisher lost, the grace runs
-)
-
-// An entry is one track that comes from a session. Tracks of publishers in
-// this process need none: their subscribers read the publisher's own track.
-type entry struct {
-	name    wire.FullTrackName
-	state   trackState
-	src     *source
-	tried   []*source // refused or failed since the last success
-	epoch   uint64    // of the upstream attempt in force: a late answer of an older one is dropped
-	asking  bool      // an attempt has not been answered yet
-	track   *track.Track
-	up      upstream
-	subs    map[subscriber]bool // true for one that reads sessions alone
-	fed     bool                // this is the input track, and was read as one
-	waiting []waiter
-	idle    time.Time // when it ends for want of subscribers; zero while there is one
-	grace   time.Time // when it ends for want of a publisher; zero while there is one
-	timer   timer     // the earliest of the times above and of waiting
-}
-
-type waiter struct {
-	sub      subscriber
-	until    time.Time // zero: as long as the connect takes
-	sessions bool      // it reads sessions alone
-}
-
-// input reports whether a part of this process reads e as an input: what it
-// makes of it is published in place of e. Such a track is not continued by
-// another session, because a byte stream starts over there.
-func (e *entry) input() bool {
-	if e.fed {
-		return true
-	}
-	for _, sessions := range e.subs {
-		if sessions {
-			return true
-		}
-	}
-	return false
-}
-
 func newCore(cfg Config) *core {
-	return &core{
-		cfg:    cfg,
-		spaces: make(map[wire.Namespace]*space),
-		tracks: make(map[wire.FullTrackName]*entry),
+	c := &core{
+		cfg:       cfg,
+		spaces:    make(map[wire.Namespace]*space),
+		announced: make(map[*peer][]*source),
+		tracks:    make(map[wire.FullTrackName]*entry),
 	}
+	c.pulse.f = c.beat
+	return c
 }
 
 // take hands out the actions that have gathered.
@@ -170,9 +166,14 @@ func (c *core) subscribe(now time.Time, name wire.FullTrackName, sub subscriber,
 	case src != nil && src.local != nil:
 		c.hold(now, name, sub, hold)
 	case src != nil && !src.lost():
-		e := c.open(name)
+		able := c.candidates(now, name)
+		if len(able) == 0 {
+			c.do(actReject{sub, wire.RequestMalformedTrack, "what its publisher sends was malformed a moment ago"})
+			break
+		}
+		e := c.open(now, name)
 		e.waiting = append(e.waiting, waiter{sub: sub})
-		c.connect(e, src)
+		c.connect(now, e, able[0])
 	case src != nil:
 		// Its session is gone, but may be back before the grace ends.
 		c.hold(now, name, sub, max(hold, src.lostUntil.Sub(now)))
@@ -188,16 +189,15 @@ func (c *core) subscribeSession(now time.Time, name wire.FullTrackName, sub subs
 	e := c.tracks[name]
 	src := c.pickSession(name.Namespace, nil)
 	switch {
-	case e != nil && (e.state == stateLive || e.state == stateOrphan):
-		e.subs[sub], e.fed = true, name.Name == c.cfg.InputTrack
-		c.linger(now, e)
-		c.do(actAccept{sub, e.track})
-	case e != nil && e.state == stateConnecting:
+	case e != nil && e.track != nil:
+		e.fed = name.Name == c.cfg.InputTrack
+		c.admit(now, e, sub, true)
+	case e != nil && len(e.links) > 0:
 		e.waiting = append(e.waiting, waiter{sub: sub, sessions: true})
 	case e == nil && src != nil && !src.lost():
-		e = c.open(name)
+		e = c.open(now, name)
 		e.waiting = append(e.waiting, waiter{sub: sub, sessions: true})
-		c.connect(e, src)
+		c.connect(now, e, src)
 	default:
 		c.do(actReject{sub, wire.RequestDoesNotExist, fmt.Sprintf("no session publishes %s", name)})
 	}
@@ -209,30 +209,6 @@ func (c *core) subscribeSession(now time.Time, name wire.FullTrackName, sub subs
 func (c *core) newEpoch() uint64 {
 	c.epoch++
 	return c.epoch
-}
-
-func (c *core) open(name wire.FullTrackName) *entry {
-	e := &entry{name: name, subs: make(map[subscriber]bool)}
-	e.timer.f = func(now time.Time) { c.sweep(now, e) }
-	c.tracks[name] = e
-	return e
-}
-
-// arm sets e's timer to the earliest time at which something of it is due.
-func (c *core) arm(e *entry) {
-	at := e.idle
-	earlier := func(t time.Time) {
-		if at.IsZero() || !t.IsZero() && t.Before(at) {
-			at = t
-		}
-	}
-	if !e.asking {
-		earlier(e.grace) // an attempt under way is given its time
-	}
-	for _, w := range e.waiting {
-		earlier(w.until)
-	}
-	c.timers.set(&e.timer, at)
 }
 
 // offers returns the track of this name if s is a publisher in this process
@@ -254,14 +230,12 @@ func (c *core) joinLocal(now time.Time, src *source, name wire.FullTrackName, su
 }
 
 func (c *core) join(now time.Time, e *entry, sub subscriber, hold time.Duration) {
-	switch e.state {
-	case stateLive, stateOrphan:
-		e.subs[sub] = false
-		c.linger(now, e)
-		c.do(actAccept{sub, e.track})
-	case stateConnecting:
+	switch {
+	case e.track != nil:
+		c.admit(now, e, sub, false)
+	case len(e.links) > 0:
 		e.waiting = append(e.waiting, waiter{sub: sub})
-	case stateHeld:
+	default:
 		c.hold(now, e.name, sub, hold)
 	}
 }
@@ -279,26 +253,11 @@ func (c *core) hold(now time.Time, name wire.FullTrackName, sub subscriber, d ti
 	}
 	e := c.tracks[name]
 	if e == nil {
-		e = c.open(name)
+		e = c.open(now, name)
 	}
 	c.held++
 	e.waiting = append(e.waiting, waiter{sub: sub, until: now.Add(d)})
 	c.arm(e)
-}
-
-// sweep ends what is due of e.
-func (c *core) sweep(now time.Time, e *entry) {
-	due := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
-	switch {
-	case due(e.grace) && !e.asking:
-		c.end(e, wire.PublishDoneInternalError, "the publisher was lost and did not return")
-	case due(e.idle):
-		c.end(e, wire.PublishDoneTrackEnded, "nobody subscribes any more")
-	case e.state == stateHeld:
-		c.expireHeld(now, e)
-	default:
-		c.arm(e)
-	}
 }
 
 func (c *core) expireHeld(now time.Time, e *entry) {
@@ -317,125 +276,6 @@ func (c *core) expireHeld(now time.Time, e *entry) {
 	c.arm(e)
 }
 
-// connect subscribes at src; the answer comes as connected.
-func (c *core) connect(e *entry, src *source) {
-	if e.state == stateHeld {
-		c.held -= len(e.waiting)
-		for i := range e.waiting {
-			e.waiting[i].until = time.Time{}
-		}
-	}
-	if e.track == nil {
-		e.state = stateConnecting
-	}
-	e.src = src
-	e.epoch = c.newEpoch()
-	e.asking = true
-	c.arm(e)
-	c.do(actConnect{src, e.name, e.epoch, e.track})
-}
-
-// connected takes the answer to a connect: an upstream, or why there is none.
-func (c *core) connected(now time.Time, name wire.FullTrackName, epoch uint64, up upstream, err error) []action {
-	e := c.tracks[name]
-	if e == nil || e.epoch != epoch {
-		if up != nil {
-			c.do(actRelease{up})
-		}
-		return c.take()
-	}
-	e.asking = false
-	if err != nil {
-		c.failed(now, e, err)
-		return c.take()
-	}
-	c.live(now, e, up)
-	return c.take()
-}
-
-// live makes e a live track that up fills.
-func (c *core) live(now time.Time, e *entry, up upstream) {
-	e.state, e.up, e.tried, e.grace, e.asking = stateLive, up, nil, time.Time{}, false
-	e.track = up.Track()
-	for _, w := range e.waiting {
-		e.subs[w.sub] = w.sessions
-		e.fed = e.fed || w.sessions && e.name.Name == c.cfg.InputTrack
-		c.do(actAccept{w.sub, e.track})
-	}
-	e.waiting = nil
-	c.linger(now, e)
-}
-
-// failed goes on to the next source, and gives up when there is none.
-func (c *core) failed(now time.Time, e *entry, err error) {
-	e.tried = append(e.tried, e.src)
-	src := c.pickSession(e.name.Namespace, e.tried)
-	if src != nil && !src.lost() {
-		c.connect(e, src)
-		return
-	}
-	if e.track != nil {
-		c.orphan(now, e)
-		return
-	}
-	if e.src.lost() || src != nil && src.lost() {
-		// The session went away under the request. It may be back in time.
-		waiting := e.waiting
-		e.waiting = nil
-		c.drop(e)
-		for _, w := range waiting {
-			if w.sessions { // it looks after returns itself
-				c.do(actReject{w.sub, wire.RequestTimeout, "the publisher's session ended"})
-				continue
-			}
-			c.hold(now, e.name, w.sub, c.cfg.Grace)
-		}
-		return
-	}
-	code, reason := requestCode(err)
-	for _, w := range e.waiting {
-		c.do(actReject{w.sub, code, reason})
-	}
-	e.waiting = nil
-	c.drop(e)
-}
-
-// upstreamEnded tells that the upstream of an attempt is over. ended is set when
-// its publisher said that the track is; otherwise it was lost.
-func (c *core) upstreamEnded(now time.Time, name wire.FullTrackName, epoch uint64, ended *track.EndError) []action {
-	e := c.tracks[name]
-	if e == nil || e.epoch != epoch || e.up == nil {
-		return c.take()
-	}
-	e.up = nil
-	if ended != nil && ended.Code != wire.PublishDoneGoingAway {
-		c.end(e, ended.Code, ended.Reason)
-		return c.take()
-	}
-	c.do(actAbortOpen{e.track, wire.ResetInternalError})
-	if e.input() {
-		c.end(e, wire.PublishDoneInternalError, "the publisher's session ended")
-		return c.take()
-	}
-	if src := c.pickSession(name.Namespace, []*source{e.src}); src != nil && !src.lost() {
-		c.connect(e, src)
-		return c.take()
-	}
-	c.orphan(now, e)
-	return c.take()
-}
-
-// orphan keeps a track that has lost its publisher, so that one that returns
-// within the grace continues it.
-func (c *core) orphan(now time.Time, e *entry) {
-	e.state, e.up = stateOrphan, nil
-	e.epoch = c.newEpoch()
-	if e.grace.IsZero() { // a failed attempt to return does not prolong it
-		e.grace = now.Add(c.cfg.Grace)
-	}
-	c.arm(e)
-}
-
 // unsubscribe tells that sub has gone, whatever the reason.
 func (c *core) unsubscribe(now time.Time, name wire.FullTrackName, sub subscriber) []action {
 	e := c.tracks[name]
@@ -444,7 +284,7 @@ func (c *core) unsubscribe(now time.Time, name wire.FullTrackName, sub subscribe
 	}
 	if i := slices.IndexFunc(e.waiting, func(w waiter) bool { return w.sub == sub }); i >= 0 {
 		e.waiting = slices.Delete(e.waiting, i, i+1)
-		if e.state == stateHeld {
+		if e.held() {
 			c.held--
 			if len(e.waiting) == 0 {
 				c.drop(e)
@@ -460,31 +300,12 @@ func (c *core) unsubscribe(now time.Time, name wire.FullTrackName, sub subscribe
 	return c.take()
 }
 
-// linger keeps a track without subscribers for a while: the next viewer often
-// comes soon, and finds the current group in memory.
-func (c *core) linger(now time.Time, e *entry) {
-	e.idle = time.Time{}
-	if len(e.subs) == 0 {
-		e.idle = now.Add(c.cfg.Linger)
+// released takes all who are held out of e, because there is somebody to ask.
+func (c *core) released(e *entry) {
+	for i := range e.waiting {
+		if !e.waiting[i].until.IsZero() {
+			c.held--
+			e.waiting[i].until = time.Time{}
+		}
 	}
-	c.arm(e)
-}
-
-// end ends a track for everybody. A closed track is never revived: the next
-// subscriber gets a new one.
-func (c *core) end(e *entry, code wire.PublishDoneCode, reason string) {
-	if e.up != nil {
-		c.do(actRelease{e.up})
-		e.up = nil
-	}
-	if e.track != nil {
-		c.do(actEnd{e.track, code, reason})
-	}
-	c.drop(e)
-}
-
-func (c *core) drop(e *entry) {
-	e.epoch = c.newEpoch()
-	c.timers.stop(&e.timer)
-	delete(c.tracks, e.name)
 }

@@ -24,21 +24,36 @@ type rig struct {
 	subs  map[string]*fakeSubscriber
 	ups   map[string]*fakeUpstream
 	conns map[string]actConnect // the last connect at each peer
+	// demands writes down what is asked of publishers, too.
+	demands bool
+	fetches map[string]actFetch // the last fetch at each peer
+	recalls []actRecall
 }
 
-type fakeSubscriber struct{ name string }
+type fakeSubscriber struct {
+	name string
+	want wants
+	peer *peer
+}
+
+func (s *fakeSubscriber) session() *peer { return s.peer }
+
+func (s *fakeSubscriber) wants() wants { return s.want }
 
 func (*fakeSubscriber) accept(*track.Track)             {}
 func (*fakeSubscriber) reject(wire.RequestCode, string) {}
 
 type fakeUpstream struct {
-	name string
-	t    *track.Track
+	name  string
+	t     *track.Track
+	bytes uint64 // heard of its session; 0: unknown
 }
 
 func (u *fakeUpstream) Track() *track.Track           { return u.t }
 func (*fakeUpstream) Close()                          {}
-func (*fakeUpstream) accept(*track.Track)             {}
+func (u *fakeUpstream) heard() uint64                 { return u.bytes }
+func (*fakeUpstream) accept(*track.Track, bool)       {}
+func (*fakeUpstream) update(*bool, *uint64)           {}
 func (*fakeUpstream) refuse(wire.RequestCode, string) {}
 
 type fakeSink struct{}
@@ -67,6 +82,7 @@ func newRig(t *testing.T) *rig {
 		t: t, c: newCore(cfg), now: time.Unix(1_800_000_000, 0),
 		peers: map[string]*peer{}, srcs: map[string]*source{}, subs: map[string]*fakeSubscriber{},
 		ups: map[string]*fakeUpstream{}, conns: map[string]actConnect{},
+		fetches: map[string]actFetch{},
 	}
 }
 
@@ -88,7 +104,7 @@ func (r *rig) peerName(p *peer) string {
 
 func (r *rig) sub(name string) *fakeSubscriber {
 	if r.subs[name] == nil {
-		r.subs[name] = &fakeSubscriber{name}
+		r.subs[name] = &fakeSubscriber{name: name}
 	}
 	return r.subs[name]
 }
@@ -121,6 +137,18 @@ func (r *rig) answer(p string, err error) {
 	r.note(r.c.connected(r.now, a.name, a.epoch, u, nil))
 }
 
+// group writes a group of one object to the track as it is carried now.
+func (r *rig) group(name wire.FullTrackName, id uint64) {
+	r.t.Helper()
+	w, err := r.c.tracks[name].track.Subgroup(track.SubgroupHeader{Group: id, EndOfGroup: true, FirstObject: true})
+	if err == nil {
+		err = errors.Join(w.WriteObject(track.Object{Payload: []byte("x")}), w.Close())
+	}
+	if err != nil && !errors.Is(err, track.ErrTooOld) {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *rig) lose(p string) {
 	r.note(r.c.peerGone(r.now, r.peer(p)))
 	if a, ok := r.conns[p]; ok {
@@ -151,8 +179,12 @@ func (r *rig) note(acts []action) {
 				how = "continue"
 			}
 			r.logf("connect %s %s %s", r.peerName(a.src.peer), a.name.Name, how)
+		case actUpdate:
+			r.demanded(a)
+		case actUnask:
+			r.logf("unask")
 		case actRelease:
-			r.logf("release %s", a.up.(*fakeUpstream).name)
+			r.logf("release %s", upName(a.up))
 		case actAccept:
 			r.logf("accept %s", a.sub.(*fakeSubscriber).name)
 		case actReject:
@@ -162,12 +194,38 @@ func (r *rig) note(acts []action) {
 		case actEnd:
 			r.logf("end %v", a.code)
 		case actTake:
-			r.logf("take %s continue=%t", a.offer.(*fakeUpstream).name, a.into != nil)
+			paused := ""
+			if r.demands && a.paused {
+				paused = " paused"
+			}
+			r.logf("take %s continue=%t%s", a.offer.(*fakeUpstream).name, a.into != nil, paused)
 		case actRefuse:
 			r.logf("refuse %s %v", a.offer.(*fakeUpstream).name, a.code)
 		case actTell:
 			r.logf("tell %s %t", a.ns.Path(), a.active)
+		default:
+			r.noteFetch(a)
 		}
+	}
+}
+
+func upName(u upstream) string {
+	if c, ok := u.(continued); ok {
+		u = c.upstream
+	}
+	return u.(*fakeUpstream).name
+}
+
+func (r *rig) demanded(a actUpdate) {
+	if r.demands {
+		text := "update " + upName(a.up)
+		if a.forward != nil {
+			text += fmt.Sprintf(" forward=%t", *a.forward)
+		}
+		if a.newGroup != nil {
+			text += fmt.Sprintf(" group=%d", *a.newGroup)
+		}
+		r.logf("%s", text)
 	}
 }
 
@@ -309,7 +367,7 @@ func TestPublisherStaysAway(t *testing.T) {
 }
 
 // A killed publisher's session may live on until it times out: the one that
-// comes back must not wait for that.
+// comes back must not wait for that, and the dead one goes once the other speaks.
 func TestNewSessionTakesOverFromOneThatHasNotTimedOut(t *testing.T) {
 	r := newRig(t)
 	r.announce("dead", nsCam)
@@ -317,8 +375,15 @@ func TestNewSessionTakesOverFromOneThatHasNotTimedOut(t *testing.T) {
 	r.answer("dead", nil)
 	r.log = nil
 	r.announce("again", nsCam)
-	r.want("release dead", "abort open", "connect again video continue")
+	r.want("connect again video continue")
 	r.answer("again", nil)
+	r.ups["dead"].bytes = 700
+	for id := range uint64(5) {
+		r.ups["again"].bytes += 1000
+		r.group(video, id)
+		r.pass(time.Second)
+	}
+	r.want("release dead")
 	r.lose("dead")
 	r.pass(time.Minute)
 	r.want()
@@ -396,16 +461,33 @@ func TestTrackLingersWithoutSubscribers(t *testing.T) {
 	}
 }
 
-func TestLateAnswerOfAnOlderAttemptIsReleased(t *testing.T) {
+// The second of two that answer brings a track of its own, which must become
+// one with the first one's.
+func TestSecondAnswerContinuesTheFirst(t *testing.T) {
 	r := newRig(t)
 	r.announce("one", nsCam)
 	r.subscribe(video, "a", 0)
-	r.announce("two", nsCam) // takes over while one has not answered
+	r.announce("two", nsCam)
 	r.want("connect one video new", "connect two video new")
 	r.answer("one", nil)
-	r.want("release one")
-	r.answer("two", nil)
 	r.want("accept a")
+	r.answer("two", nil)
+	r.want("release two", "connect two video continue")
+	r.answer("two", nil)
+	r.want()
+}
+
+func TestAnswerThatNobodyWaitsForIsReleased(t *testing.T) {
+	r := newRig(t)
+	r.announce("one", nsCam)
+	r.subscribe(video, "a", 0)
+	r.pass(10 * time.Second)
+	r.want("connect one video new", "unask", "reject a TIMEOUT")
+	r.answer("one", nil)
+	r.want("release one")
+	if len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
+		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), len(r.c.timers.h))
+	}
 }
 
 func TestPublishIsForwardedAndContinued(t *testing.T) {

@@ -43,6 +43,8 @@ func (g *guard) look(now time.Time) (next time.Time) {
 		g.state = guardAdmitted
 		if g.permit, err = p.admit(); err != nil {
 			g.state, g.due = guardRefused, now.Add(refusalWait)
+		} else {
+			p.r.admitted(p)
 		}
 	}
 	if g.state == guardRefused && over(p.told) {

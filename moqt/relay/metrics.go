@@ -13,6 +13,10 @@ type metrics struct {
 	held        prometheus.Gauge
 	tracksEnded prometheus.Counter
 	connects    *prometheus.CounterVec
+	fetches     *prometheus.CounterVec
+	fills       prometheus.Gauge
+	decisions   *prometheus.CounterVec
+	told        counts // what of the core's counts is in the counters
 }
 
 // newMetrics registers with reg. A nil reg, as in tests, registers nothing.
@@ -41,6 +45,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "broadcastd_relay_upstream_subscribes_total", Help: "Subscriptions made at publishers' sessions, by result.",
 		},
 			[]string{"result"}),
+		fetches: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "broadcastd_relay_upstream_fetches_total", Help: "Holes in tracks that were asked for at publishers' sessions, by result.",
+		},
+			[]string{"result"}),
+		fills: f.NewGauge(prometheus.GaugeOpts{
+			Name: "broadcastd_relay_fills", Help: "Holes in tracks that are being filled.",
+		}),
+		decisions: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "broadcastd_relay_decisions_total",
+			Help: "What the relay has decided about publishers and fetches, by kind.",
+		},
+			[]string{"kind"}),
 	}
 }
 
@@ -54,4 +70,20 @@ func (m *metrics) observe(c *core) {
 	m.tracks.Set(float64(len(c.tracks)))
 	m.subscribers.Set(float64(n))
 	m.held.Set(float64(c.held))
+	m.fills.Set(float64(len(c.fills)))
+	for _, d := range []struct {
+		kind      string
+		is, known uint64
+	}{
+		{"publisher surplus", c.counts.surplus, m.told.surplus},
+		{"publisher superseded", c.counts.superseded, m.told.superseded},
+		{"track restarted", c.counts.restarts, m.told.restarts},
+		{"track malformed", c.counts.malformed, m.told.malformed},
+		{"fetch cached", c.counts.cached, m.told.cached},
+		{"fetch filled", c.counts.filled, m.told.filled},
+		{"hole left unknown", c.counts.unfilled, m.told.unfilled},
+	} {
+		m.decisions.WithLabelValues(d.kind).Add(float64(d.is - d.known))
+	}
+	m.told = c.counts
 }

@@ -5,14 +5,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
 // announce adds a source to its namespace, tells the watchers of a namespace
 // that is new, and routes to the source what waits for it: subscribers that are
-// held, tracks that lost their publisher, and tracks of an older session. That
-// session may be a dead one that has not timed out yet, so the newest wins.
+// held, tracks that lost their publisher, and tracks that others fill (section
+// 9.5). An older session may be a dead one that has not timed out yet, so the
+// newest is asked at once and not only when the older ones are gone.
 func (c *core) announce(now time.Time, src *source) []action {
 	sp := c.spaces[src.ns]
 	if sp == nil {
@@ -21,10 +21,11 @@ func (c *core) announce(now time.Time, src *source) []action {
 		c.tell(src.ns, true)
 	}
 	// Whoever was lost has been replaced.
-	sp.sources = slices.DeleteFunc(sp.sources, (*source).lost)
+	c.forget(sp)
 	sp.sources = append(sp.sources, src)
 	if src.peer != nil {
 		sp.remote = true
+		c.announced[src.peer] = append(c.announced[src.peer], src)
 		c.tellSessions(src.ns, true)
 	}
 	c.lookForSessions(sp)
@@ -33,17 +34,29 @@ func (c *core) announce(now time.Time, src *source) []action {
 	}
 	for _, e := range c.under(src.ns) {
 		switch {
-		case e.state == stateHeld && src.local != nil:
+		case e.held() && src.local != nil:
 			c.serveHeld(now, e, src)
-		case e.state == stateHeld:
-			c.connect(e, src)
-		case src.local == nil && e.src != src && e.input() && e.track != nil:
+		case e.held():
+			c.connect(now, e, src)
+		case src.local != nil || e.linked(src):
+		case e.input() && e.track != nil:
 			c.end(e, wire.PublishDoneGoingAway, "a newer session publishes the track")
-		case src.local == nil && e.src != src:
-			c.switchTo(e, src)
+		case c.lone(e):
+			c.switchTo(now, e, src)
+		default:
+			c.add(now, e, src)
 		}
 	}
 	return c.take()
+}
+
+// add subscribes at one more publisher of e, if there may be one more.
+func (c *core) add(now time.Time, e *entry, src *source) {
+	if len(e.links) >= c.cfg.MaxPublishers && !c.makeRoom(now, e) {
+		c.counts.surplus++
+		return
+	}
+	c.connect(now, e, src)
 }
 
 // serveHeld gives the subscribers that wait for a track to a source in this
@@ -58,25 +71,13 @@ func (c *core) serveHeld(now time.Time, e *entry, src *source) {
 	}
 }
 
-// switchTo lets src continue the track of e, whoever fed it before. Its
-// subscribers see no more than a group boundary.
-func (c *core) switchTo(e *entry, src *source) {
-	if e.up != nil {
-		c.do(actRelease{e.up})
-		c.do(actAbortOpen{e.track, wire.ResetInternalError})
-		e.up = nil
-	}
-	e.tried = nil
-	c.connect(e, src)
-}
-
 // withdraw removes a source whose publisher has withdrawn it.
 func (c *core) withdraw(now time.Time, src *source) []action {
 	c.remove(src)
 	for _, e := range c.under(src.ns) {
 		// An established subscription outlives the announcement (section 6.2);
 		// a track that only waits for this source to come back does not.
-		if e.src == src && e.state == stateOrphan && c.pickSession(e.name.Namespace, nil) == nil {
+		if e.last == src && e.track != nil && len(e.links) == 0 && c.pickSession(e.name.Namespace, nil) == nil {
 			c.end(e, wire.PublishDoneTrackEnded, "the publisher has withdrawn the namespace")
 		}
 	}
@@ -87,26 +88,27 @@ func (c *core) withdraw(now time.Time, src *source) []action {
 // withdraw stays for the grace.
 func (c *core) peerGone(now time.Time, p *peer) []action {
 	until := now.Add(c.cfg.Grace)
-	for _, sp := range c.spaces {
-		for _, src := range sp.sources {
-			if src.peer != p || src.lost() {
-				continue
-			}
-			src.lostUntil = until
-			t := &timer{f: func(time.Time) {
-				if src.lost() {
-					c.remove(src)
-				}
-			}}
-			c.timers.set(t, until)
-		}
+	for _, src := range slices.Clone(c.announced[p]) {
+		src.lostUntil = until
+		c.timers.set(&timer{f: func(time.Time) { c.remove(src) }}, until)
+		sp := c.spaces[src.ns]
 		// A live source makes the lost ones of its namespace superfluous.
 		if slices.ContainsFunc(sp.sources, func(s *source) bool { return !s.lost() }) {
-			sp.sources = slices.DeleteFunc(sp.sources, (*source).lost)
+			c.forget(sp)
 		}
 		c.lookForSessions(sp)
 	}
 	return c.take()
+}
+
+// forget takes the lost sources out of sp.
+func (c *core) forget(sp *space) {
+	sp.sources = slices.DeleteFunc(sp.sources, func(s *source) bool {
+		if s.lost() {
+			c.disown(s)
+		}
+		return s.lost()
+	})
 }
 
 func (c *core) remove(src *source) {
@@ -119,6 +121,7 @@ func (c *core) remove(src *source) {
 		return
 	}
 	sp.sources = slices.Delete(sp.sources, i, i+1)
+	c.disown(src)
 	c.lookForSessions(sp)
 	if len(sp.sources) == 0 {
 		delete(c.spaces, src.ns)
@@ -126,8 +129,21 @@ func (c *core) remove(src *source) {
 	}
 }
 
-// pick returns the source to ask for a track in ns: the one that publishes the
-// longest prefix of it, a publisher in this process before a session, the
+// disown takes src off what its session announces.
+func (c *core) disown(src *source) {
+	if src.peer == nil {
+		return
+	}
+	rest := slices.DeleteFunc(c.announced[src.peer], func(s *source) bool { return s == src })
+	if len(rest) == 0 {
+		delete(c.announced, src.peer)
+		return
+	}
+	c.announced[src.peer] = rest
+}
+
+// pick returns the source to ask first for a track in ns: the one that publishes
+// the longest prefix of it, a publisher in this process before a session, the
 // newest session first, a lost one last. It leaves out those in tried.
 func (c *core) pick(ns wire.Namespace, tried []*source) *source {
 	var lost *source
@@ -168,6 +184,32 @@ func (c *core) pickSession(ns wire.Namespace, tried []*source) *source {
 	return c.pick(ns, tried)
 }
 
+// sessions returns the sources among sessions that ns matches, in the order of
+// pick, those that are lost included.
+func (c *core) sessions(ns wire.Namespace) []*source {
+	var out []*source
+	for _, prefix := range prefixes(ns) {
+		sp := c.spaces[prefix]
+		if sp == nil {
+			continue
+		}
+		for _, s := range slices.Backward(sp.sources) {
+			if s.peer != nil {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// candidates returns the sources that can be asked for a track, the preferred
+// one first.
+func (c *core) candidates(now time.Time, name wire.FullTrackName) []*source {
+	return slices.DeleteFunc(c.sessions(name.Namespace), func(s *source) bool {
+		return s.lost() || !s.routable || c.shuns(now, s, name)
+	})
+}
+
 // prefixes returns ns and each shorter prefix of it, longest first.
 func prefixes(ns wire.Namespace) []wire.Namespace {
 	fields := ns.Fields()
@@ -196,49 +238,6 @@ func (c *core) under(ns wire.Namespace) []*entry {
 	})
 	return out
 }
-
-// published takes a track that a session offers with PUBLISH. up fills it; into
-// moves what it fills to a track that exists. Whoever fed the track before is
-// released: the newest publisher wins, as in announce.
-func (c *core) published(now time.Time, src *source, name wire.FullTrackName, offer publication) (uint64, []action) {
-	if best := c.pick(name.Namespace, nil); best != nil && best.local != nil && name.Name != c.cfg.InputTrack {
-		c.do(actRefuse{offer, wire.RequestUninterested, "a publisher in this process has the namespace"})
-		return 0, c.take()
-	}
-	e := c.tracks[name]
-	if e != nil && e.input() {
-		c.end(e, wire.PublishDoneGoingAway, "a newer session publishes the track")
-		e = nil
-	}
-	if e == nil {
-		e = c.open(name)
-	}
-	if e.up != nil {
-		c.do(actRelease{e.up})
-		c.do(actAbortOpen{e.track, wire.ResetInternalError})
-		e.up = nil
-	}
-	if e.state == stateHeld {
-		c.held -= len(e.waiting)
-	}
-	e.epoch = c.newEpoch()
-	e.src = src
-	c.do(actTake{offer, e.track})
-	if e.track != nil {
-		c.live(now, e, continued{offer, e.track})
-	} else {
-		c.live(now, e, offer)
-	}
-	return e.epoch, c.take()
-}
-
-// continued is an offer that fills a track which existed before it.
-type continued struct {
-	upstream
-	t *track.Track
-}
-
-func (c continued) Track() *track.Track { return c.t }
 
 // watch tells w every namespace under its prefix, and from now on each change.
 func (c *core) watch(w *watcher) []action {

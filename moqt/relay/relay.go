@@ -28,9 +28,11 @@ type Relay struct {
 	closed bool
 	wake   chan struct{} // one slot
 
-	connects sync.WaitGroup
-	ctx      context.Context // of Run
-	done     chan struct{}
+	peers    map[*peer]struct{} // the sessions that are open
+	draining *draining          // nil while the relay stays
+
+	asks map[uint64]func() // what gives up the connects under way, by epoch; Run's goroutine only
+	done chan struct{}
 }
 
 // New makes a Relay.
@@ -44,6 +46,8 @@ func New(cfg Config) (*Relay, error) {
 		metrics: newMetrics(cfg.Registerer),
 		core:    newCore(cfg),
 		wake:    make(chan struct{}, 1),
+		asks:    make(map[uint64]func()),
+		peers:   make(map[*peer]struct{}),
 		done:    make(chan struct{}),
 	}, nil
 }
@@ -52,10 +56,6 @@ func New(cfg Config) (*Relay, error) {
 // once. Sessions that Serve runs are their callers' to end.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(ErrClosed)
-	r.ctx = ctx
-	defer r.connects.Wait()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -69,9 +69,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		case <-r.wake:
 		case <-timer.C:
 		case <-ctx.Done():
-			cause := context.Cause(ctx)
-			cancel(cause) // the connects under way
-			return cause
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -180,6 +178,9 @@ type answer struct {
 // A localSubscriber waits for one answer.
 type localSubscriber struct{ answer chan answer }
 
+func (*localSubscriber) wants() wants   { return wants{} }
+func (*localSubscriber) session() *peer { return nil }
+
 func (s *localSubscriber) accept(t *track.Track) { s.answer <- answer{t: t} }
 
 func (s *localSubscriber) reject(code wire.RequestCode, reason string) {
@@ -191,6 +192,9 @@ type asyncSubscriber struct {
 	started func(*track.Subscription, error)
 	leave   func()
 }
+
+func (*asyncSubscriber) wants() wants   { return wants{} }
+func (*asyncSubscriber) session() *peer { return nil }
 
 func (s *asyncSubscriber) accept(t *track.Track) { s.started(track.NewSubscription(t, s.leave), nil) }
 

@@ -54,12 +54,14 @@ func (r *Relay) enter(conn moqt.Conn) (*peer, error) {
 		return nil, err
 	}
 	r.metrics.sessions.Inc()
+	r.join(p)
 	return p, nil
 }
 
 // leave tells the core that the session has ended.
 func (p *peer) leave() {
 	p.guard.close()
+	p.r.part(p)
 	p.r.metrics.sessions.Dec()
 	p.r.post(func(now time.Time) []action { return p.r.core.peerGone(now, p) })
 }
@@ -81,25 +83,44 @@ func (p *peer) admit() (Permit, error) {
 	return p.permit, p.refusal
 }
 
-// authorize refuses req through reject, or returns our name of its namespace.
-func (p *peer) authorize(req AuthRequest, params wire.Params, reject func(wire.RequestCode, string)) (wire.Namespace, bool) {
-	permit, err := p.admit()
-	if err == nil {
-		req.Tokens = params.Tokens
-		var ns wire.Namespace
-		if ns, err = permit.Authorize(req); err == nil {
-			return ns, true
-		}
+// A refusable is a request that can be refused.
+type refusable interface{ Refuse(*moqt.RequestError) }
+
+// authorize returns our name of the namespace of a request, or refuses it.
+func (p *peer) authorize(req AuthRequest, params wire.Params, to refusable) (wire.Namespace, bool) {
+	ns, refused := p.permits(req, params.Tokens)
+	if refused == nil {
+		return ns, true
 	}
-	code := wire.RequestUnauthorized
-	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
-		code = refused.Code
-	}
-	reject(code, shown(err))
+	to.Refuse(refused)
 	if p.refusal != nil {
 		p.telling.Do(func() { close(p.told) })
 	}
 	return wire.Namespace{}, false
+}
+
+// permits returns our name of the namespace of req, or how to refuse it.
+func (p *peer) permits(req AuthRequest, tokens []wire.Token) (wire.Namespace, *moqt.RequestError) {
+	permit, err := p.admit()
+	if err == nil {
+		req.Tokens = tokens
+		var ns wire.Namespace
+		if ns, err = permit.Authorize(req); err == nil {
+			return ns, nil
+		}
+	}
+	if refused, ok := errors.AsType[*moqt.RequestError](err); ok {
+		return wire.Namespace{}, refused
+	}
+	return wire.Namespace{}, &moqt.RequestError{Code: wire.RequestUnauthorized, Reason: shown(err)}
+}
+
+// expires returns when the permit ends by itself, zero if that is not known.
+func (p *peer) expires() time.Time {
+	if e, ok := p.permit.(Expiring); ok {
+		return e.Expires()
+	}
+	return time.Time{}
 }
 
 // shown returns what a peer may read of why it was refused.
@@ -112,40 +133,65 @@ func shown(err error) string {
 
 // HandleSubscribe implements moqt.Handler.
 func (p *peer) HandleSubscribe(req *moqt.SubscribeRequest) {
-	ns, ok := p.authorize(AuthRequest{Action: SubscribeTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject)
+	auth := AuthRequest{Action: SubscribeTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}
+	ns, ok := p.authorize(auth, req.Params, req)
 	if !ok {
 		return
 	}
 	name := track.Name{Namespace: ns, Name: req.Name.Name}
-	sub := &remoteSubscriber{req}
+	sub := &remoteSubscriber{p, req}
 	var hold time.Duration
 	if d := req.Params.RendezvousTimeout; d != nil {
 		hold = *d
 	}
-	p.r.post(func(now time.Time) []action { return p.r.core.subscribe(now, name, sub, hold) })
+	p.r.post(func(now time.Time) []action {
+		p.r.core.readers++
+		return p.r.core.subscribe(now, name, sub, hold)
+	})
+	req.ExpireAt(p.expires())
+	p.onUpdate(req, auth, name, sub)
 	req.OnEnd(func(error) {
-		p.r.post(func(now time.Time) []action { return p.r.core.unsubscribe(now, name, sub) })
+		p.r.post(func(now time.Time) []action {
+			p.r.core.readers--
+			return p.r.core.unsubscribe(now, name, sub)
+		})
 	})
 }
 
-type remoteSubscriber struct{ req *moqt.SubscribeRequest }
+// onUpdate lets the subscriber change its subscription, with a token that it may
+// bring, and passes on that it wants objects.
+func (p *peer) onUpdate(req *moqt.SubscribeRequest, auth AuthRequest, name track.Name, sub subscriber) {
+	req.OnUpdate(func(u wire.Params) error {
+		if len(u.Tokens) > 0 {
+			if _, refused := p.permits(auth, u.Tokens); refused != nil {
+				return refused
+			}
+		}
+		if u.Forward != nil && *u.Forward {
+			p.r.post(func(now time.Time) []action { return p.r.core.updated(now, name, sub, wants{}) })
+		}
+		return nil
+	})
+}
 
-func (s *remoteSubscriber) accept(t *track.Track)                       { s.req.Accept(t) }
+type remoteSubscriber struct {
+	p   *peer
+	req *moqt.SubscribeRequest
+}
+
+func (s *remoteSubscriber) session() *peer { return s.p }
+
+func (s *remoteSubscriber) accept(t *track.Track) { s.req.Accept(t) }
+func (s *remoteSubscriber) wants() wants {
+	p := s.req.Params
+	return wants{paused: p.Forward != nil && !*p.Forward, newGroup: p.NewGroupRequest}
+}
+
 func (s *remoteSubscriber) reject(code wire.RequestCode, reason string) { s.req.Reject(code, reason) }
-
-// HandleFetch implements moqt.Handler.
-func (p *peer) HandleFetch(req *moqt.FetchRequest) {
-	req.Reject(wire.RequestNotSupported, "FETCH is not supported")
-}
-
-// HandleTrackStatus implements moqt.Handler.
-func (p *peer) HandleTrackStatus(req *moqt.TrackStatusRequest) {
-	req.Reject(wire.RequestNotSupported, "TRACK_STATUS is not supported")
-}
 
 // HandlePublishNamespace implements moqt.Handler.
 func (p *peer) HandlePublishNamespace(req *moqt.PublishNamespaceRequest) {
-	ns, ok := p.authorize(AuthRequest{Action: PublishNamespace, Namespace: req.Namespace}, req.Params, req.Reject)
+	ns, ok := p.authorize(AuthRequest{Action: PublishNamespace, Namespace: req.Namespace}, req.Params, req)
 	if !ok {
 		return
 	}
@@ -168,7 +214,7 @@ func lost(cause error) bool {
 
 // HandleSubscribeNamespace implements moqt.Handler.
 func (p *peer) HandleSubscribeNamespace(req *moqt.SubscribeNamespaceRequest) {
-	ns, ok := p.authorize(AuthRequest{Action: SubscribeNamespace, Namespace: req.Prefix}, req.Params, req.Reject)
+	ns, ok := p.authorize(AuthRequest{Action: SubscribeNamespace, Namespace: req.Prefix}, req.Params, req)
 	if !ok {
 		return
 	}
@@ -217,14 +263,9 @@ func respell(ns, from, to wire.Namespace) (wire.Namespace, bool) {
 	return out, err == nil
 }
 
-// HandleSubscribeTracks implements moqt.Handler.
-func (p *peer) HandleSubscribeTracks(req *moqt.SubscribeTracksRequest) {
-	req.Reject(wire.RequestNotSupported, "SUBSCRIBE_TRACKS is not supported")
-}
-
 // HandlePublish implements moqt.Handler.
 func (p *peer) HandlePublish(req *moqt.PublishRequest) {
-	ns, ok := p.authorize(AuthRequest{Action: PublishTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req.Reject)
+	ns, ok := p.authorize(AuthRequest{Action: PublishTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req)
 	if !ok {
 		return
 	}
@@ -250,39 +291,65 @@ type remotePublication struct{ req *moqt.PublishRequest }
 
 func (o *remotePublication) Track() *track.Track { return o.req.Track() }
 func (o *remotePublication) Close()              { o.req.Close() }
+func (o *remotePublication) heard() uint64       { return o.req.Session().Conn().Stats().BytesReceived }
 
-func (o *remotePublication) accept(into *track.Track) {
+func (o *remotePublication) accept(into *track.Track, paused bool) {
 	if into == nil {
 		into = o.req.Track()
 	}
 	o.req.Target(into) // ours to end, so that it survives the session
-	o.req.Accept()
+	o.req.AcceptWith(track.SubscribeOptions{Paused: paused})
+}
+
+func (o *remotePublication) update(forward *bool, newGroup *uint64) {
+	o.req.Update(track.SubscribeUpdate{Forward: forward, NewGroup: newGroup})
 }
 
 func (o *remotePublication) refuse(code wire.RequestCode, reason string) { o.req.Reject(code, reason) }
 
-// connect subscribes at a session, aside.
+// connect subscribes at a session. Run's goroutine owns asks.
 func (r *Relay) connect(a actConnect) {
-	r.connects.Go(func() {
-		ctx, cancel := context.WithTimeoutCause(r.ctx, r.cfg.Connect,
-			&track.RequestError{Code: wire.RequestTimeout, Reason: "the publisher did not answer"})
-		defer cancel()
-		// What ended says may come before SubscribeInto returns; the core must
-		// hear it after the answer.
-		upstream, ended := context.WithCancelCause(context.Background())
-		theirs, _ := respell(a.name.Namespace, a.src.ns, a.src.theirs)
-		up, err := a.src.peer.s.SubscribeInto(ctx, track.Name{Namespace: theirs, Name: a.name.Name}, a.into, track.SubscribeOptions{}, ended)
-		if err != nil {
-			r.metrics.connects.WithLabelValues("refused").Inc()
-			r.cfg.Log.Debug("upstream subscription failed", "track", a.name, "session", a.src.peer.s.ID(), "err", err)
-			r.post(func(now time.Time) []action { return r.core.connected(now, a.name, a.epoch, nil, err) })
-			return
-		}
-		r.metrics.connects.WithLabelValues("accepted").Inc()
-		r.post(func(now time.Time) []action { return r.core.connected(now, a.name, a.epoch, up, nil) })
-		context.AfterFunc(upstream, func() { r.upstreamEnded(a.name, a.epoch, context.Cause(upstream)) })
-	})
+	theirs, _ := respell(a.name.Namespace, a.src.ns, a.src.theirs)
+	s := a.src.peer.s
+	r.asks[a.epoch] = s.SubscribeAsync(track.Name{Namespace: theirs, Name: a.name.Name}, a.into,
+		track.SubscribeOptions{Paused: a.paused, NewGroup: a.newGroup},
+		func(sub *track.Subscription, err error) {
+			result := "accepted"
+			if err != nil {
+				result = "refused"
+				r.cfg.Log.Debug("upstream subscription failed", "track", a.name, "session", s.ID(), "err", err)
+			}
+			r.metrics.connects.WithLabelValues(result).Inc()
+			r.post(func(now time.Time) []action {
+				delete(r.asks, a.epoch)
+				if err != nil {
+					return r.core.connected(now, a.name, a.epoch, nil, err)
+				}
+				return r.core.connected(now, a.name, a.epoch, subscribed{sub, s}, nil)
+			})
+		},
+		func(cause error) { r.upstreamEnded(a.name, a.epoch, cause) })
 }
+
+// unask gives up a connect. A subscription that has started already is closed.
+func (r *Relay) unask(epoch uint64) {
+	if cancel := r.asks[epoch]; cancel != nil {
+		delete(r.asks, epoch)
+		cancel()
+	}
+}
+
+// subscribed is a subscription of ours at s.
+type subscribed struct {
+	*track.Subscription
+	s *moqt.Session
+}
+
+func (u subscribed) update(forward *bool, newGroup *uint64) {
+	u.Update(track.SubscribeUpdate{Forward: forward, NewGroup: newGroup})
+}
+
+func (u subscribed) heard() uint64 { return u.s.Conn().Stats().BytesReceived }
 
 func (r *Relay) upstreamEnded(name wire.FullTrackName, epoch uint64, cause error) {
 	ended, _ := errors.AsType[*track.EndError](cause)

@@ -67,9 +67,13 @@ func (t *Track) openGroup(id uint64) (*group, error) {
 	case g != nil:
 		return g, nil
 	case id < t.tooOld:
+		t.stale.Add(1)
 		return nil, fmt.Errorf("%w: group %d", ErrTooOld, id)
 	case t.hasEnd && !(Location{Group: id}).Less(t.end):
 		return nil, fmt.Errorf("%w: group %d after the end of the track at %v", wire.ErrMalformedTrack, id, t.end)
+	}
+	if t.hasLargest && id < t.largest.Group {
+		t.stale.Add(1)
 	}
 	now := t.since()
 	g = &group{id: id, opened: now, passed: now}

@@ -97,6 +97,7 @@ type Track struct {
 	waiters   waitList
 	arrived   atomic.Uint64 // Seq of the newest subgroup
 	ended     atomic.Pointer[EndError]
+	stale     atomic.Uint64 // subgroups far behind
 
 	mu         sync.Mutex
 	groups     []*group    // cached, by ascending ID
