@@ -38,15 +38,7 @@ func (w *SubgroupWriter) header(b []byte) (took int, err error) {
 	if err := w.checkProperties(h, id); err != nil {
 		return 0, w.fail(err)
 	}
-	raw := src[:n]
-	if w.full() {
-		if err := w.roll(); err != nil {
-			return 0, w.fail(err)
-		}
-		h.IDDelta = id // the first on a stream says its ID
-		raw = h.Append(nil, w.sub.header.Properties)
-	}
-	if err := w.begin(raw, h, id); err != nil {
+	if err := w.begin(src[:n], h, id); err != nil {
 		return 0, err
 	}
 	w.ids = ids
@@ -77,16 +69,46 @@ func (w *SubgroupWriter) checkProperties(h wire.ObjectHeader, id uint64) error {
 	return nil
 }
 
-// begin appends an object's header to the log and enters the object into the
-// index. Every error is final.
-func (w *SubgroupWriter) begin(header []byte, h wire.ObjectHeader, id uint64) error {
+// begin takes in an object whose header, as it stands on the stream, is raw. It
+// appends the header to the log and enters the object into the index, unless
+// the object is to be skipped. Every error is final.
+func (w *SubgroupWriter) begin(raw []byte, h wire.ObjectHeader, id uint64) error {
 	if h.Length > uint64(w.t.cfg.MaxObject) {
 		return w.fail(fmt.Errorf("%w: object %d of group %d has %d bytes", ErrLimit, id, w.sub.header.Group, h.Length))
 	}
-	if err := w.register(h, id); err != nil {
+	if w.follows {
+		if err := w.verify(); err != nil {
+			return w.fail(err)
+		}
+	}
+	if w.full() {
+		if err := w.roll(); err != nil {
+			return w.fail(err)
+		}
+	}
+	store, err := w.register(h, id)
+	if err != nil {
 		return w.fail(err)
 	}
-	need := len(header)
+	if w.skip = !store; store {
+		delta, _ := w.stored.Delta(id)
+		if delta != h.IDDelta { // what went before it on the stream is not in the log
+			h.IDDelta = delta
+			raw = h.Append(nil, w.sub.header.Properties)
+		}
+		if err := w.enter(raw, h, id); err != nil {
+			return err
+		}
+	}
+	w.objects++
+	w.lastID = id
+	w.payload = int64(h.Length)
+	return nil
+}
+
+// enter appends a header to the log and enters the object into the index.
+func (w *SubgroupWriter) enter(raw []byte, h wire.ObjectHeader, id uint64) error {
+	need := len(raw)
 	if whole := int64(need) + int64(h.Length); whole <= maxContiguous {
 		need = int(whole)
 	}
@@ -100,14 +122,11 @@ func (w *SubgroupWriter) begin(header []byte, h wire.ObjectHeader, id uint64) er
 		}
 	}
 	*w.slot() = logEntry{
-		id: id, off: w.offset(), header: uint32(len(header)), length: uint32(h.Length),
+		id: id, off: w.offset(), header: uint32(len(raw)), length: uint32(h.Length),
 		arrival: w.t.since(), status: h.Status,
 	}
 	w.count++
-	w.objects++
-	w.lastID = id
-	w.payload = int64(h.Length)
-	w.used += copy(w.tail[w.used:], header)
+	w.used += copy(w.tail[w.used:], raw)
 	return nil
 }
 
@@ -119,70 +138,23 @@ func (w *SubgroupWriter) slot() *logEntry {
 	return &w.chunk[(w.count-indexFirst)%indexChunk]
 }
 
-// register checks the new object against its group and its track and counts it
-// in.
-func (w *SubgroupWriter) register(h wire.ObjectHeader, id uint64) error {
-	t, g := w.t, w.g
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := w.writable(); err != nil {
-		return err
-	}
-	l := Location{Group: g.id, Object: id}
-	switch {
-	case g.hasEnd && (id > g.end || id == g.end && h.Status == ObjectNormal):
-		return fmt.Errorf("%w: object %v after the group's end at %d", wire.ErrMalformedTrack, l, g.end)
-	case t.hasEnd && (t.end.Less(l) || t.end == l && h.Status == ObjectNormal):
-		return fmt.Errorf("%w: object %v after the track's end at %v", wire.ErrMalformedTrack, l, t.end)
-	case h.Status == ObjectEndOfGroup && g.some && g.largest >= id:
-		return fmt.Errorf("%w: group ends at %v before its object %d", wire.ErrMalformedTrack, l, g.largest)
-	case h.Status == ObjectEndOfTrack && t.hasLargest && !t.largest.Less(l):
-		return fmt.Errorf("%w: track ends at %v before %v", wire.ErrMalformedTrack, l, t.largest)
-	}
-	if err := t.checkGaps(l, h.Properties); err != nil {
-		return err
-	}
-	if err := g.admit(t); err != nil {
-		return err
-	}
-	if s := w.sub; s.hidden() {
-		s.header.FirstIDMode, s.header.Subgroup = false, id
-		if err := g.check(s); err != nil {
-			s.header.FirstIDMode = true
-			return err
-		}
-		t.publish(g, s)
-	}
-	switch h.Status {
-	case ObjectEndOfTrack:
-		t.end, t.hasEnd = l, true
-		g.endAt(id)
-	case ObjectEndOfGroup:
-		g.endAt(id)
-	default:
-		if !g.some || id > g.largest {
-			g.largest, g.some = id, true
-		}
-		w.sub.begun, w.sub.hasBegun = id, true
-		t.charge(g, g.present.add(id, id)+t.setGaps(l, h.Properties, &g.missing))
-		if !t.hasLargest || t.largest.Less(l) {
-			t.largest, t.hasLargest = l, true
-		}
-	}
-	return nil
-}
-
 // fill takes bytes of payload from the front of b.
 func (w *SubgroupWriter) fill(b []byte) (took int, err error) {
 	for took < len(b) && w.payload > 0 {
-		// At most up to the next commit. A header may have taken more than that.
-		limit := max(1, commitSize-(w.offset()-w.committed))
-		room, err := w.room(int(min(w.payload, int64(len(b)-took), limit)))
-		if err != nil {
-			return took, err
+		n := int(min(w.payload, int64(len(b)-took)))
+		if !w.skip {
+			// At most up to the next commit. A header may have taken more than that.
+			limit := max(1, commitSize-(w.offset()-w.committed))
+			room, err := w.room(min(n, int(limit)))
+			if err != nil {
+				return took, err
+			}
+			n = copy(room, b[took:])
+			w.used += n
 		}
-		n := copy(room, b[took:])
-		w.used += n
+		if err := w.twin.match(b[took : took+n]); err != nil {
+			return took, w.fail(err)
+		}
 		took += n
 		w.payload -= int64(n)
 		if w.offset()-w.committed >= commitSize {
@@ -223,6 +195,7 @@ func (w *SubgroupWriter) reserve(n int) error {
 // grow accounts for n bytes and adds a slab or a chunk to the log. It does so
 // under the track's lock, so that an evicted log stays empty.
 func (w *SubgroupWriter) grow(n int64, slab []byte, chunk *logChunk) error {
+	w.t.cfg.Budget.reclaim()
 	t, g := w.t, w.g
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -259,5 +232,7 @@ func (w *SubgroupWriter) commit() {
 	w.committed = off
 	w.sub.log.count.Store(w.count)
 	w.sub.log.committed.Store(off)
-	w.t.notify()
+	if !w.standby {
+		w.t.notify()
+	}
 }

@@ -11,10 +11,6 @@ var (
 	// that is. Whoever sends it is told to stop with ResetTooFarBehind.
 	ErrTooOld = errors.New("track: group is no longer cached")
 
-	// ErrDuplicateSubgroup reports that the subgroup is there already, with its
-	// first object: nothing new can come from this stream.
-	ErrDuplicateSubgroup = errors.New("track: subgroup is there already")
-
 	// ErrLimit reports that a group would exceed Config.MaxGroupBytes or
 	// MaxObjectsPerGroup, or a track MaxOpenSubgroups. The subgroup is cut with
 	// ResetExcessiveLoad.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"math"
+	"time"
 )
 
 // A Range is the locations from Start on that come before End.
@@ -90,13 +91,15 @@ const (
 // response: by groups in either order, inside a group by object ID whatever the
 // subgroup (section 10.12.3). One goroutine uses it. It holds no goroutine.
 type FetchReader struct {
-	t      *Track
-	r      Range
-	order  GroupOrder
-	at     Location // what is looked at next
-	done   bool
-	gaveUp bool
-	hint   int // the subgroup of its group that the last object was in
+	t       *Track
+	r       Range
+	order   GroupOrder
+	at      Location // what is looked at next
+	done    bool
+	gaveUp  bool
+	touched time.Duration // when Next was last called, since the track's epoch
+	seen    uint64        // the group that the last look was at
+	hint    int           // the subgroup of its group that the last object was in
 
 	absent, unknown     bool // a stretch was passed that no item has told of
 	absentTo, unknownTo Location
@@ -109,6 +112,12 @@ func (t *Track) Fetch(r Range, order GroupOrder) *FetchReader {
 	f := &FetchReader{t: t, r: r, order: order, at: r.Start, done: r.Empty()}
 	if order == Descending && !f.done {
 		f.enter(ahead(r.End).Group)
+	}
+	if !f.done {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		f.touched = t.since()
+		t.readers = append(t.readers, f)
 	}
 	return f
 }
@@ -126,15 +135,20 @@ func (r *FetchReader) GiveUp() { r.gaveUp = true }
 // A gap between objects means that nothing exists there, as it does on the wire
 // (section 10.12.3). A FetchAbsent is only returned where an unknown range
 // follows, which would else seem to include it.
-func (r *FetchReader) Next() (FetchItem, FetchState) {
+func (r *FetchReader) Next() (item FetchItem, state FetchState) {
 	for {
-		f, state := r.step()
+		f, state, moved := r.step()
+		if moved {
+			r.t.notify() // a Filler has waited for it
+		}
 		if state != FetchReady || f.kind != foundObject {
 			return f.item, state
 		}
 		if o, ok := f.load(); ok {
+			r.t.mu.Lock()
 			r.advance(f.end)
 			r.absent = false
+			r.t.mu.Unlock()
 			return FetchItem{Kind: FetchObject, Object: o}, FetchReady
 		}
 		// It was evicted meanwhile: look again.
@@ -160,13 +174,24 @@ type fetched struct {
 	item FetchItem
 }
 
-// step passes over what no item tells of, and returns the next one.
-func (r *FetchReader) step() (fetched, FetchState) {
-	r.t.mu.Lock()
-	defer r.t.mu.Unlock()
-	now := r.t.since()
+// step passes over what no item tells of, and returns the next one. moved says
+// that Fillers may find room now.
+func (r *FetchReader) step() (f fetched, state FetchState, moved bool) {
+	t := r.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.touched = t.since()
+	f, state = r.find()
+	if moved = t.crowded && (r.done || r.at.Group != r.seen); moved {
+		t.crowded = false
+	}
+	r.seen = r.at.Group
+	return f, state, moved
+}
+
+func (r *FetchReader) find() (fetched, FetchState) {
 	for !r.done {
-		f := r.t.probe(r.at, probeOptions{now: now, gaveUp: r.gaveUp, hint: r.hint})
+		f := r.t.probe(r.at, probeOptions{now: r.touched, gaveUp: r.gaveUp, hint: r.hint})
 		switch {
 		case r.unknown && f.kind != foundUnknown:
 			return r.flushUnknown(), FetchReady

@@ -26,6 +26,8 @@ type world struct {
 	groups  map[uint64]bool // that do not exist
 	writers []*gridWriter
 	fillers []*gridFiller
+	opened  map[uint64]uint64   // how many subgroups each group has had
+	in      map[Location]uint64 // the subgroup of an object
 	local   bool
 	tooOld  uint64
 }
@@ -38,8 +40,9 @@ const (
 // A layer is what is known of one group. Objects that have begun and did not
 // come whole are lost, foundUnknown, once nobody writes them.
 type layer struct {
-	objects map[uint64]foundKind
-	absent  map[uint64]bool
+	objects  map[uint64]foundKind
+	absent   map[uint64]bool
+	declared map[uint64]bool // by the publisher, so that the contrary is malformed
 }
 
 func (l layer) has(id uint64) bool { _, ok := l.objects[id]; return ok }
@@ -64,7 +67,7 @@ func gridPayload(l Location) []byte { return fmt.Appendf(nil, "object %v", l) }
 
 func (w *world) layerOf(layers map[uint64]layer, group uint64) layer {
 	if layers[group].objects == nil {
-		layers[group] = layer{map[uint64]foundKind{}, map[uint64]bool{}}
+		layers[group] = layer{map[uint64]foundKind{}, map[uint64]bool{}, map[uint64]bool{}}
 	}
 	return layers[group]
 }
@@ -132,20 +135,16 @@ func (w *world) sync() {
 
 func (w *world) open(t *rapid.T) {
 	group := uint64(rapid.IntRange(0, gridGroups-1).Draw(t, "group"))
-	id := uint64(0)
-	for _, g := range w.writers {
-		if g.group == group {
-			id++
-		}
-	}
-	if w.groups[group] || w.live[group].objects != nil && id == 0 {
-		t.Skip("the group does not exist, or is over")
+	id := w.opened[group]
+	if w.groups[group] {
+		t.Skip("the group does not exist")
 	}
 	sw, err := w.tr.Subgroup(SubgroupHeader{Group: group, Subgroup: id, FirstObject: true, Properties: true})
 	if err != nil {
 		t.Skip(err)
 	}
 	w.layerOf(w.live, group)
+	w.opened[group]++
 	w.writers = append(w.writers, &gridWriter{w: sw, group: group, id: id})
 }
 
@@ -168,13 +167,21 @@ func (w *world) write(t *rapid.T) {
 	}
 	l := Location{Group: g.group, Object: g.next + uint64(rapid.IntRange(0, 2).Draw(t, "skip"))}
 	live, filled := w.live[l.Group], w.filled[l.Group]
-	if l.Object >= gridObjects || live.has(l.Object) || live.absent[l.Object] || filled.absent[l.Object] {
+	if l.Object >= gridObjects || live.has(l.Object) || live.declared[l.Object] {
 		t.Skip("not free")
 	}
+	late := live.absent[l.Object] || filled.absent[l.Object] || w.groups[l.Group] // and dropped: section 9.1
+	if in, some := w.in[l]; some && in != g.id {
+		t.Skip("an object is in one subgroup")
+	}
+	w.in[l] = g.id
 	o := Object{ID: l.Object, Payload: gridPayload(l)}
 	gap := uint64(0)
 	if rapid.Bool().Draw(t, "gap") {
-		for gap < l.Object && !live.has(l.Object-gap-1) && !filled.has(l.Object-gap-1) {
+		for gap < l.Object {
+			if _, came := w.in[Location{Group: l.Group, Object: l.Object - gap - 1}]; came {
+				break
+			}
 			gap++
 		}
 		if gap > 0 {
@@ -192,15 +199,21 @@ func (w *world) write(t *rapid.T) {
 		if _, err := g.w.Write(b[:n]); w.failed(t, err) {
 			return
 		}
-		live.objects[l.Object] = foundWait
+		if !late {
+			live.objects[l.Object] = foundWait
+		}
 	} else {
 		if err := g.w.WriteObject(o); w.failed(t, err) {
 			return
 		}
-		live.objects[l.Object] = foundObject
+		if !late {
+			live.objects[l.Object] = foundObject
+		}
 	}
 	for i := range gap {
-		live.absent[l.Object-i-1] = true
+		if !late {
+			live.absent[l.Object-i-1], live.declared[l.Object-i-1] = true, true
+		}
 	}
 	g.next = l.Object + 1
 }
@@ -213,7 +226,9 @@ func (w *world) goOn(t *rapid.T) {
 				return
 			}
 			g.begun = false
-			w.live[g.group].objects[g.next-1] = foundObject
+			if live := w.live[g.group]; live.has(g.next - 1) {
+				live.objects[g.next-1] = foundObject
+			}
 			return
 		}
 	}
@@ -228,8 +243,8 @@ func (w *world) close(t *rapid.T) {
 	g := w.writers[i]
 	if g.begun || rapid.Bool().Draw(t, "cut") {
 		g.w.Abort(ResetCancelled)
-		if g.begun {
-			w.live[g.group].objects[g.next-1] = foundUnknown // something was there
+		if live := w.live[g.group]; g.begun && live.has(g.next-1) {
+			live.objects[g.next-1] = foundUnknown // something was there
 		}
 	} else if err := g.w.Close(); err != nil {
 		t.Fatal(err)
@@ -259,7 +274,7 @@ func (w *world) endGroup(t *rapid.T) {
 		return
 	}
 	for id := end; id <= gridObjects; id++ {
-		w.live[g.group].absent[id] = true
+		w.live[g.group].absent[id], w.live[g.group].declared[id] = true, true
 	}
 	g.next = gridObjects + 1
 }
@@ -336,12 +351,13 @@ func (w *world) step(t *rapid.T) {
 		if l.Object == gridObjects {
 			t.Skip("not an object's place")
 		}
-		o := Object{Group: l.Group, Subgroup: w.subgroupOf(l), ID: l.Object, Priority: DefaultPriority, Payload: gridPayload(l)}
+		o := Object{Group: l.Group, Subgroup: w.in[l], ID: l.Object, Priority: DefaultPriority, Payload: gridPayload(l)}
 		// The publisher does not contradict itself.
-		if w.live[l.Group].absent[l.Object] {
+		if w.live[l.Group].declared[l.Object] {
 			t.Skip("does not exist")
 		}
-		gone := w.groups[l.Group] || w.filled[l.Group].absent[l.Object]
+		w.in[l] += 0 // subgroup 0 unless it has come before
+		gone := w.groups[l.Group] || w.live[l.Group].absent[l.Object] || w.filled[l.Group].absent[l.Object]
 		said = said[:n-1]
 		f.say(said, w)
 		delete(f.left, l)
@@ -386,18 +402,6 @@ func (f *gridFiller) say(said []Location, w *world) {
 	for _, l := range said {
 		delete(f.left, l)
 	}
-}
-
-// subgroupOf returns the subgroup that the object at l has come in, if so.
-func (w *world) subgroupOf(l Location) uint64 {
-	if g, _ := w.tr.find(l.Group); g != nil {
-		for _, s := range g.shown {
-			if ref, ok := s.Object(s.SearchID(l.Object)); ok && ref.ID == l.Object {
-				return s.Header().Subgroup
-			}
-		}
-	}
-	return 0
 }
 
 // check reads a range in one order and compares each location.
@@ -477,6 +481,7 @@ func TestFetchModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{
 			clock: newFakeClock(), live: map[uint64]layer{}, filled: map[uint64]layer{}, groups: map[uint64]bool{},
+			opened: map[uint64]uint64{}, in: map[Location]uint64{},
 			local: rapid.Bool().Draw(t, "local"),
 		}
 		w.tr = New(testName, Info{Local: w.local}, Config{

@@ -1,7 +1,6 @@
 package track
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -80,50 +79,4 @@ func (g *group) load(id uint64) (Object, bool) {
 		}
 	}
 	return Object{}, false
-}
-
-// same returns an error unless both are one object (section 2.4.2).
-func same(a, b Object) error {
-	what := ""
-	switch {
-	case a.Datagram != b.Datagram:
-		what = "forwarding preferences"
-	case !a.Datagram && a.Subgroup != b.Subgroup:
-		what = "subgroups"
-	case a.Priority != b.Priority:
-		what = "priorities"
-	case !bytes.Equal(a.Payload, b.Payload):
-		what = "payloads"
-	case !sameImmutable(a.Properties, b.Properties):
-		what = "immutable properties"
-	default:
-		return nil
-	}
-	return fmt.Errorf("%w: object %v has two %s", wire.ErrMalformedTrack, a.Location(), what)
-}
-
-func sameImmutable(a, b Properties) bool {
-	if bytes.Equal(a, b) {
-		return true
-	}
-	x, _ := a.Bytes(PropImmutable)
-	y, _ := b.Bytes(PropImmutable)
-	return bytes.Equal(x, y)
-}
-
-// trimFilled evicts what is over the limits of what was filled, oldest first.
-func (t *Track) trimFilled() {
-	now := t.since()
-	for len(t.filled) > 0 {
-		oldest := 0
-		for i, f := range t.filled {
-			if f.since < t.filled[oldest].since {
-				oldest = i
-			}
-		}
-		if now-t.filled[oldest].since <= t.cfg.MaxAge && t.bytes <= t.cfg.MaxBytes {
-			return
-		}
-		t.evictFilled(oldest)
-	}
 }

@@ -67,7 +67,7 @@ func (f *Filler) WriteObject(o Object) error {
 		return fmt.Errorf("%w: object %v has %d bytes", ErrLimit, o.Location(), len(o.Payload))
 	}
 	if err := o.Properties.CheckObject(o.Location()); err != nil {
-		return err
+		return f.t.judge(err)
 	}
 	return f.step(func() error {
 		if err := f.advance(o.Location(), true, false); err != nil {
@@ -123,13 +123,18 @@ func (f *Filler) end(rest func()) {
 // step runs one item of the response under the lock and tells the readers.
 func (f *Filler) step(item func() error) error {
 	f.t.mu.Lock()
-	err := ErrClosed
-	if !f.done {
+	err := f.t.Malformed()
+	switch {
+	case err != nil:
+	case f.done:
+		err = ErrClosed
+	default:
 		err = item()
 	}
 	f.t.mu.Unlock()
 	f.t.notify()
-	return err
+	f.t.cfg.Budget.reclaim()
+	return f.t.judge(err)
 }
 
 // advance goes on to l. Of what lies between the last item and l, in the order

@@ -26,10 +26,11 @@ type group struct {
 	some      bool   // largest is valid
 	end       uint64 // no object at or above, if hasEnd
 	hasEnd    bool
-	present   spans       // IDs of objects that have begun
-	presentIn [1]span     // which needs no allocation as long as they follow each other
-	datagrams heldObjects // those of them that came in datagrams
-	missing   missing     // IDs
+	present   spans             // IDs of objects that have begun
+	presentIn [1]span           // which needs no allocation as long as they follow each other
+	datagrams heldObjects       // those of them that came in datagrams
+	missing   missing           // IDs
+	standbys  []*SubgroupWriter // in order of opening; see join
 }
 
 const groupOverhead = int64(unsafe.Sizeof(group{}))
@@ -86,35 +87,20 @@ func (t *Track) openGroup(id uint64) (*group, error) {
 	return g, nil
 }
 
+// account accounts for n more bytes.
+func (t *Track) account(n int64) {
+	t.bytes += n
+	t.cfg.Charge(n)
+	t.cfg.Budget.charge(t, n, t.bytes)
+}
+
 // charge accounts for n more bytes in g.
 func (t *Track) charge(g *group, n int64) {
 	if n == 0 {
 		return
 	}
 	g.bytes += n
-	t.bytes += n
-	t.cfg.Charge(n)
-}
-
-// trim evicts what is over the track's limits, oldest first. Of a live track
-// the current group and the last complete one stay.
-func (t *Track) trim() {
-	t.trimFilled()
-	now := t.since()
-	pinned := t.lastComplete()
-	for i := 0; i < len(t.groups)-1; {
-		g := t.groups[i]
-		old := now-g.passed > t.cfg.MaxAge
-		if !old && len(t.groups) <= t.cfg.MaxGroups && t.bytes <= t.cfg.MaxBytes {
-			i++ // a younger one may have a lower ID and be old all the same
-			continue
-		}
-		if g == pinned {
-			i++
-			continue
-		}
-		t.evict(i)
-	}
+	t.account(n)
 }
 
 // lastComplete returns the newest complete group below the current one.
@@ -136,8 +122,13 @@ func (t *Track) evict(i int) {
 	for _, s := range g.subgroups {
 		s.evict()
 	}
+	for _, w := range g.standbys {
+		if !w.final {
+			t.open--
+		}
+	}
 	t.open -= g.open
-	g.open = 0
+	g.open, g.standbys = 0, nil
 	// Since hands out parts of the old list, so it is not compacted in place.
 	list := make([]*Subgroup, 0, len(t.list))
 	for _, s := range t.list {
@@ -146,6 +137,7 @@ func (t *Track) evict(i int) {
 		}
 	}
 	t.list = list
+	t.datagrams.forget(g.id)
 	t.charge(g, -g.bytes)
 }
 

@@ -52,13 +52,27 @@ type groupState struct {
 	end     uint64
 	hasEnd  bool
 	evicted bool
-	past    bool // the track has a newer group, or has ended
+	past    bool     // the track has a newer group, or has ended
+	heirs   []uint64 // the subgroups that another source brings, too
+	healed  []uint64 // those that were cut where they end
+	next    *held    // the first object from a datagram that was not read
 }
 
-func (t *Track) groupState(g *group) groupState {
+func (t *Track) groupState(g *group, next uint64) groupState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := groupState{shown: g.shown, end: g.end, hasEnd: g.hasEnd, evicted: g.evicted, past: t.ended.Load() != nil}
+	for _, w := range g.standbys {
+		s.heirs = append(s.heirs, w.sub.header.Subgroup)
+	}
+	for _, sub := range g.shown {
+		if sub.healed {
+			s.healed = append(s.healed, sub.header.Subgroup)
+		}
+	}
+	if i := g.datagrams.search(next); i < len(g.datagrams) {
+		s.next = g.datagrams[i]
+	}
 	if n := len(t.groups); n > 0 && t.groups[n-1].id > g.id {
 		s.past = true
 	}
@@ -68,22 +82,27 @@ func (t *Track) groupState(g *group) groupState {
 // poll is Next without the waiting.
 func (r *GroupReader) poll() (o Object, ok bool, err error) {
 	for {
-		state := r.t.groupState(r.g)
+		state := r.t.groupState(r.g, r.next)
 		r.adopt(state.shown)
-		best, blocked, open, cut := r.pick()
+		p := r.pick(state)
+		if d := state.next; d != nil && !r.last && (p.best == nil || d.ID < p.id) {
+			p.best, p.held, p.id = nil, d, d.ID
+		}
 		switch {
-		case best == nil && cut != nil && len(r.t.groupState(r.g).shown) > r.seen:
+		case p.best == nil && p.held == nil && p.cut != nil && len(r.t.groupState(r.g, r.next).shown) > r.seen:
 			continue // another one goes on where that was cut, just now
-		case best == nil:
-			return Object{}, false, r.verdict(state, open, cut)
-		case blocked:
+		case p.best == nil && p.held == nil:
+			return Object{}, false, r.verdict(state, p.open, p.cut)
+		case p.id != r.next && p.waiting && p.least < p.id:
 			return Object{}, false, nil
+		case p.held != nil:
+			o = p.held.Object
+		default:
+			if o, ok = p.best.s.Load(p.best.i); !ok {
+				return Object{}, false, &AbortError{Code: ResetTooFarBehind} // evicted meanwhile
+			}
+			p.best.i++
 		}
-		o, ok = best.s.Load(best.i)
-		if !ok {
-			return Object{}, false, &AbortError{Code: ResetTooFarBehind} // evicted meanwhile
-		}
-		best.i++
 		r.next, r.last = o.ID+1, o.ID+1 == 0
 		if o.Status == ObjectNormal {
 			return o, true, nil
@@ -104,12 +123,19 @@ func (r *GroupReader) adopt(shown []*Subgroup) {
 	r.seen = len(shown)
 }
 
-// pick returns the cursor at the whole object with the lowest ID, nil if there
-// is none, and whether an open subgroup may still bring a lower one. open says
-// that more may come; cut is an error if a subgroup was cut for good.
-func (r *GroupReader) pick() (best *groupCursor, blocked, open bool, cut error) {
-	var bestID uint64
-	least, waiting := uint64(0), false // the lowest ID that is still to come
+// A picked is what a GroupReader finds in its group.
+type picked struct {
+	id      uint64       // of the whole object with the lowest ID
+	best    *groupCursor // that is at it, or
+	held    *held        // what it is
+	open    bool         // more may come
+	waiting bool         // of a subgroup,
+	least   uint64       // from this ID on
+	cut     error        // a subgroup was cut for good
+}
+
+// pick returns what the cursors are at.
+func (r *GroupReader) pick(group groupState) (p picked) {
 	r.cursors = slices.DeleteFunc(r.cursors, func(c groupCursor) bool {
 		state, _ := c.s.State()
 		return state == Complete && c.i >= c.s.Objects()
@@ -119,27 +145,28 @@ func (r *GroupReader) pick() (best *groupCursor, blocked, open bool, cut error) 
 		state, code := c.s.State() // before the look at its objects
 		c.i = max(c.i, c.s.SearchID(r.next))
 		ref, ok := c.s.Object(c.i)
+		lost := state == Aborted && !c.replaced && !slices.Contains(group.healed, c.s.header.Subgroup)
 		switch {
 		case ok && ref.Complete && !r.last:
-			if best == nil || ref.ID < bestID {
-				best, bestID = c, ref.ID
+			if p.best == nil || ref.ID < p.id {
+				p.best, p.id = c, ref.ID
 			}
-		case state == Open:
-			open = true
+		case state == Open, lost && slices.Contains(group.heirs, c.s.header.Subgroup):
+			p.open = true
 			id := r.next
 			if ok {
 				id = ref.ID
 			} else if ref, ok := c.s.Object(c.i - 1); ok {
 				id = max(id, ref.ID+1)
 			}
-			if !waiting || id < least {
-				least, waiting = id, true
+			if !p.waiting || id < p.least {
+				p.least, p.waiting = id, true
 			}
-		case state == Aborted && !c.replaced:
-			cut = &AbortError{Code: code}
+		case lost:
+			p.cut = &AbortError{Code: code}
 		}
 	}
-	return best, best != nil && bestID != r.next && waiting && least < bestID, open, cut
+	return p
 }
 
 // verdict returns the error for a group of which no object is left to return

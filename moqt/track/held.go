@@ -92,9 +92,10 @@ func (t *Track) openFilled(id uint64) *filled {
 }
 
 func (t *Track) chargeFilled(f *filled, n int64) {
-	f.bytes += n
-	t.bytes += n
-	t.cfg.Charge(n)
+	if n != 0 {
+		f.bytes += n
+		t.account(n)
+	}
 }
 
 // evictFilled removes t.filled[i].

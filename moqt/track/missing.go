@@ -122,7 +122,6 @@ func (t *Track) setGaps(l Location, props Properties, of *missing) (grown int64)
 func (t *Track) chargeTrack(n int64) {
 	if n != 0 {
 		t.missing.bytes += n
-		t.bytes += n
-		t.cfg.Charge(n)
+		t.account(n)
 	}
 }

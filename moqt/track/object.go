@@ -11,6 +11,9 @@ type Object struct {
 	Group, Subgroup uint64
 	Priority        uint8
 	Datagram        bool
+	// EndOfGroup is the END_OF_GROUP bit of a datagram: the group has no object
+	// after this one.
+	EndOfGroup bool
 	// Arrival is when the object's first byte came; for readers only.
 	Arrival time.Time
 

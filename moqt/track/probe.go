@@ -88,11 +88,6 @@ func (t *Track) probe(l Location, o probeOptions) found {
 	return f
 }
 
-// fresh reports whether what arrived then may still be served (section 12.3).
-func (t *Track) fresh(arrival, now time.Duration) bool {
-	return !t.hasMaxCache || now-arrival <= t.maxCache
-}
-
 // probe looks for the object at l among what has come live. It reports whether
 // the object began to arrive at some time: if it is not found, it is lost.
 func (g *group) probe(t *Track, l Location, f *found, o probeOptions) (begun bool) {

@@ -86,7 +86,7 @@ func (r *Reader) Newest() (group uint64, ok bool) {
 func (r *Reader) SkipTo(group uint64) { r.next = max(r.next, group) }
 
 // visible reports whether readers can see anything of g.
-func (g *group) visible() bool { return len(g.shown) > 0 }
+func (g *group) visible() bool { return len(g.shown) > 0 || len(g.datagrams) > 0 }
 
 // groupFrom returns the first visible group from id on.
 func (t *Track) groupFrom(id uint64) *group {

@@ -1,10 +1,12 @@
 package track
 
+import "github.com/broadcastd/broadcastd/moqt/wire"
+
 // full reports whether the subgroup is to be continued by another one.
 func (w *SubgroupWriter) full() bool {
 	t := w.t
-	return t.cfg.Roll && w.count > 0 &&
-		(w.bytes > t.cfg.MaxGroupBytes/4*3 || w.objects-w.count0 >= t.cfg.MaxObjectsPerGroup/4*3)
+	return t.cfg.Roll && w.count > 0 && !w.standby &&
+		(w.bytes > t.cfg.MaxGroupBytes/4*3 || w.count >= int64(t.cfg.MaxObjectsPerGroup/4*3))
 }
 
 // letGo lets go of what went before sub. The track's lock is held.
@@ -40,13 +42,19 @@ func (w *SubgroupWriter) switchSubgroup() error {
 	w.sub.finish(Aborted, ResetTooFarBehind)
 	g.cut = true
 	w.letGo()
-	g.count -= w.objects - w.count0
+	g.count -= int(w.count)
 	t.publish(g, next)
 	g.subgroups = append(g.subgroups, next)
 	t.charge(g, subgroupOverhead)
-	w.rolled, w.before, w.count0 = w.sub, w.bytes, w.objects
-	w.sub, w.bytes = next, 0
-	w.tail, w.tailStart, w.used, w.size, w.chunk = nil, 0, 0, minSlab, nil
-	w.count, w.committed = 0, 0
+	w.rolled, w.before = w.sub, w.bytes
+	w.startLog(next)
 	return nil
+}
+
+// startLog has the writer go on in an empty log.
+func (w *SubgroupWriter) startLog(s *Subgroup) {
+	w.sub, w.bytes = s, 0
+	w.tail, w.tailStart, w.used, w.size, w.chunk = nil, 0, 0, minSlab, nil
+	w.count, w.committed, w.checked = 0, 0, 0
+	w.stored = wire.ObjectIDs{}
 }

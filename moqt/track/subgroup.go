@@ -80,6 +80,7 @@ type Subgroup struct {
 	// committed yet. The track's lock guards these.
 	begun    uint64
 	hasBegun bool
+	healed   bool // it was cut where the subgroup ends, as another source shows
 }
 
 const subgroupOverhead = int64(unsafe.Sizeof(Subgroup{})) + int64(unsafe.Sizeof(SubgroupWriter{}))
@@ -182,18 +183,24 @@ func (s *Subgroup) Load(i int) (o Object, ok bool) {
 		Group: s.header.Group, Subgroup: s.header.Subgroup, ID: ref.ID,
 		Priority: s.priority, Status: ref.Status, Arrival: ref.Arrival,
 	}
-	if s.header.Properties {
-		header := s.Bytes(ref.Off, int(ref.PayloadOff-ref.Off))
-		h, _, err := wire.ParseObjectHeader(header, true)
-		if err != nil {
-			return Object{}, false // evicted: a committed header is in one piece
-		}
-		o.Properties = h.Properties
+	if o.Properties, ok = s.properties(i); !ok {
+		return Object{}, false
 	}
 	if o.Payload, ok = s.payload(ref); !ok {
 		return Object{}, false
 	}
 	return o, true
+}
+
+// properties returns the properties of object i. It is not ok once the object is
+// evicted.
+func (s *Subgroup) properties(i int) (Properties, bool) {
+	ref, ok := s.Object(i)
+	if !ok || !s.header.Properties {
+		return nil, ok
+	}
+	h, _, err := wire.ParseObjectHeader(s.Bytes(ref.Off, int(ref.PayloadOff-ref.Off)), true)
+	return h.Properties, err == nil // a committed header is in one piece
 }
 
 func (s *Subgroup) payload(ref ObjectRef) ([]byte, bool) {

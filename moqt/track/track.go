@@ -2,10 +2,14 @@ package track
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
 // Config bounds a track. The zero value is ready to use.
@@ -40,6 +44,8 @@ type Config struct {
 	// Charge, unless nil, is told by how many bytes the track grew or shrank.
 	// It is called under the track's lock and must not block or call the track.
 	Charge func(delta int64)
+	// Budget, unless nil, caps what this and other tracks hold together.
+	Budget *Budget
 }
 
 // withDefaults returns c with every field that is not above zero set to its
@@ -96,8 +102,10 @@ type Track struct {
 	notifiers notifiers
 	waiters   waitList
 	arrived   atomic.Uint64 // Seq of the newest subgroup
+	sent      atomic.Uint64 // how many datagrams there were
 	ended     atomic.Pointer[EndError]
 	stale     atomic.Uint64 // subgroups far behind
+	malformed atomic.Pointer[error]
 
 	mu         sync.Mutex
 	groups     []*group    // cached, by ascending ID
@@ -106,13 +114,19 @@ type Track struct {
 	bytes      int64       // what the groups charge
 	largest    Location
 	hasLargest bool
-	tooOld     uint64 // groups below are gone
+	newest     Location // the largest that has come, unlike largest not from a report
+	received   bool     // newest is valid
+	tooOld     uint64   // groups below are gone
 	end        Location
 	hasEnd     bool // END_OF_TRACK: no object at or after end
 
 	filled  []*filled // by ascending group ID
 	missing missingGroups
 	fillers []*Filler // that are not done
+	readers []*FetchReader
+	crowded bool // a Filler waits for readers to go on
+
+	datagrams datagramRing
 }
 
 // New returns an empty live track.
@@ -219,6 +233,36 @@ func (t *Track) End(code DoneCode, reason string) {
 	}
 }
 
+// Malformed returns what made the track malformed, nil if nothing has (section
+// 2.4.2). It wraps wire.ErrMalformedTrack and never goes away: the track has
+// ended with DoneMalformedTrack, whoever writes to it gets this error, and
+// fetches of it are reset with ResetMalformedTrack.
+func (t *Track) Malformed() error {
+	if p := t.malformed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// judge ends the track if err says that it is malformed. It returns err.
+func (t *Track) judge(err error) error {
+	if errors.Is(err, wire.ErrMalformedTrack) && t.malformed.CompareAndSwap(nil, &err) {
+		t.End(DoneMalformedTrack, err.Error())
+	}
+	return err
+}
+
+// writable returns why nothing can be written any more, if so.
+func (t *Track) writable() error {
+	switch {
+	case t.Malformed() != nil:
+		return t.Malformed()
+	case t.ended.Load() != nil:
+		return fmt.Errorf("%w: the track has ended", ErrClosed)
+	}
+	return nil
+}
+
 // endResets returns what open subgroups are reset with when a track ends.
 func endResets(code DoneCode) ResetCode {
 	switch code {
@@ -247,6 +291,9 @@ func (t *Track) AbortOpen(code ResetCode) {
 // abortOpen is AbortOpen under the lock.
 func (t *Track) abortOpen(code ResetCode) {
 	for _, g := range t.groups {
+		for _, w := range slices.Clone(g.standbys) {
+			t.dismiss(w, code)
+		}
 		for _, s := range g.subgroups {
 			if s.finish(Aborted, code) {
 				g.closed(t, false)
@@ -268,6 +315,7 @@ func (t *Track) Drop() {
 	}
 	t.chargeTrack(-t.missing.bytes)
 	t.missing = missingGroups{}
+	t.readers = nil
 	t.mu.Unlock()
 	t.notify()
 }

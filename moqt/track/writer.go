@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -26,14 +28,26 @@ type SubgroupWriter struct {
 	g   *group
 	sub *Subgroup
 
-	ids     wire.ObjectIDs
+	ids     wire.ObjectIDs // of the stream
+	stored  wire.ObjectIDs // of the log, which may leave out some
 	lastID  uint64
-	objects int
+	objects int  // on the stream
+	skip    bool // the last object is not stored
+	twin    twin // of the last object
+
+	// A stream of a subgroup that is there already; see join. Another writer may
+	// hand over to it, with mu locked.
+	mu       sync.Mutex
+	shared   bool  // the owner locks mu
+	follows  bool  // it did not begin the subgroup
+	standby  bool  // readers do not see sub
+	final    bool  // it stands by, and all of it has come
+	checked  int64 // of sub's objects are known to be what readers have
+	admitted int   // objects that stand by
 
 	rolled *Subgroup // the one that went before sub, by roll
 	bytes  int64     // that sub charges
 	before int64     // that rolled charges
-	count0 int       // objects before sub's first
 
 	tail      []byte    // the newest slab
 	tailStart int64     // its offset in the log
@@ -52,24 +66,27 @@ type SubgroupWriter struct {
 // Subgroup opens a subgroup. Several may be open at a time, each filled by a
 // goroutine of its own.
 //
-// A subgroup that is cached already may only be opened again with FirstObject
-// clear, by a stream that goes on where another was cut; readers see it as
-// another Subgroup. Otherwise the error wraps ErrDuplicateSubgroup, or
-// wire.ErrMalformedTrack if the first one is still open. ErrTooOld, ErrLimit
-// and ErrClosed (the track has ended) are the other errors.
+// A subgroup that is there already may be opened again, by a stream of another
+// source, or by one that goes on where the first was cut. What readers have is
+// compared, the rest goes on as another Subgroup of the same ID once the first
+// is cut. Errors wrap wire.ErrMalformedTrack, or are ErrTooOld, ErrLimit or
+// ErrClosed (the track has ended).
 func (t *Track) Subgroup(h SubgroupHeader) (*SubgroupWriter, error) {
 	w, err := t.openSubgroup(h)
-	if err == nil && !h.FirstIDMode {
+	if err != nil {
+		return nil, t.judge(err)
+	}
+	if !h.FirstIDMode && !w.follows {
 		t.notify()
 	}
-	return w, err
+	return w, nil
 }
 
 func (t *Track) openSubgroup(h SubgroupHeader) (*SubgroupWriter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ended.Load() != nil {
-		return nil, fmt.Errorf("%w: the track has ended", ErrClosed)
+	if err := t.writable(); err != nil {
+		return nil, err
 	}
 	if t.open >= t.cfg.MaxOpenSubgroups {
 		return nil, fmt.Errorf("%w: %d subgroups are open", ErrLimit, t.open)
@@ -85,15 +102,16 @@ func (t *Track) openSubgroup(h SubgroupHeader) (*SubgroupWriter, error) {
 	if h.HasPriority {
 		s.priority = h.Priority
 	}
-	w := &SubgroupWriter{t: t, g: g, sub: s, size: minSlab}
+	w := &SubgroupWriter{t: t, g: g, sub: s, size: minSlab, shared: h.FirstIDMode}
+	g.open++
 	if !h.FirstIDMode {
-		if err := g.check(s); err != nil {
+		if err := w.join(); err != nil {
+			g.open--
+			g.count--
 			return nil, err
 		}
-		t.publish(g, s)
 	}
 	g.subgroups = append(g.subgroups, s)
-	g.open++
 	t.open++
 	t.charge(g, subgroupOverhead)
 	t.trim()
@@ -109,25 +127,6 @@ func (g *group) admit(t *Track) error {
 	return nil
 }
 
-// check reports whether s may join what g has, under the track's lock.
-func (g *group) check(s *Subgroup) error {
-	for _, other := range g.shown {
-		if other.header.Subgroup != s.header.Subgroup {
-			continue
-		}
-		state, _ := other.State()
-		switch {
-		case other.priority != s.priority:
-			return fmt.Errorf("%w: subgroup %d of group %d has two priorities", wire.ErrMalformedTrack, s.header.Subgroup, g.id)
-		case s.header.FirstObject && state == Open:
-			return fmt.Errorf("%w: subgroup %d of group %d starts twice", wire.ErrMalformedTrack, s.header.Subgroup, g.id)
-		case s.header.FirstObject && state == Complete:
-			return fmt.Errorf("%w: %d of group %d", ErrDuplicateSubgroup, s.header.Subgroup, g.id)
-		}
-	}
-	return nil
-}
-
 // publish shows s to readers, under the track's lock.
 func (t *Track) publish(g *group, s *Subgroup) {
 	s.seq = t.arrived.Load() + 1
@@ -137,13 +136,31 @@ func (t *Track) publish(g *group, s *Subgroup) {
 }
 
 // Header returns the subgroup's header.
-func (w *SubgroupWriter) Header() SubgroupHeader { return w.sub.header }
+func (w *SubgroupWriter) Header() SubgroupHeader {
+	if w.shared {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+	}
+	return w.sub.header
+}
 
 // WriteObject appends a whole object and shows it to the readers. The payload
 // and the properties are copied. IDs must rise. A fault of o is an error that
 // leaves the subgroup as it was; any other error is final, and the caller then
 // calls Abort.
 func (w *SubgroupWriter) WriteObject(o Object) error {
+	if w.shared {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+	}
+	err := w.writeObject(o)
+	if err != nil && w.err != nil {
+		return w.t.judge(err)
+	}
+	return err
+}
+
+func (w *SubgroupWriter) writeObject(o Object) error {
 	if err := w.writable(); err != nil {
 		return err
 	}
@@ -185,6 +202,18 @@ func (w *SubgroupWriter) WriteObject(o Object) error {
 // session. One that wraps wire.ErrMalformedTrack ends the subscription. Others
 // are ErrLimit, ErrTooOld and ErrClosed.
 func (w *SubgroupWriter) Write(b []byte) (n int, err error) {
+	if w.shared {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+	}
+	n, err = w.write(b)
+	if err != nil {
+		err = w.t.judge(err)
+	}
+	return n, err
+}
+
+func (w *SubgroupWriter) write(b []byte) (n int, err error) {
 	if err := w.writable(); err != nil {
 		return 0, err
 	}
@@ -198,13 +227,16 @@ func (w *SubgroupWriter) Write(b []byte) (n int, err error) {
 		n += took
 	}
 	w.commit()
+	if w.shared && !w.follows && !w.sub.hidden() {
+		w.shared = false // it began its subgroup: nobody hands over to it
+	}
 	return n, err
 }
 
 // ReadFrom is Write for everything that r yields, until io.EOF (then err is
 // nil) or another error. Payloads are read straight into the log.
 func (w *SubgroupWriter) ReadFrom(r io.Reader) (n int64, err error) {
-	if err := w.writable(); err != nil {
+	if _, err := w.Write(nil); err != nil {
 		return 0, err
 	}
 	if w.scratch == nil {
@@ -212,7 +244,10 @@ func (w *SubgroupWriter) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 	for {
 		var took int
-		if w.payload < scratchSize/2 {
+		if w.shared || w.skip || w.twin.held != nil || w.payload < scratchSize/2 {
+			if (w.shared || w.skip) && len(w.scratch) < commitSize {
+				w.scratch = make([]byte, commitSize)
+			}
 			took, err = r.Read(w.scratch)
 			if _, werr := w.Write(w.scratch[:took]); werr != nil {
 				return n + int64(took), werr
@@ -249,6 +284,8 @@ func (w *SubgroupWriter) writable() error {
 	switch {
 	case state == Open:
 		return nil
+	case state == Aborted && code == ResetMalformedTrack && w.t.Malformed() != nil:
+		return w.t.Malformed()
 	case state == Aborted && code == ResetTooFarBehind:
 		return ErrTooOld
 	}
@@ -265,56 +302,156 @@ func (w *SubgroupWriter) fail(err error) error {
 // instead and returns a *wire.Error: a stream must not end there (section
 // 11.4).
 func (w *SubgroupWriter) Close() error {
+	err := w.close()
+	if err != nil {
+		return w.t.judge(err)
+	}
+	w.t.notify()
+	return nil
+}
+
+func (w *SubgroupWriter) close() error {
+	if w.shared {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+	}
 	if err := w.writable(); err != nil {
-		w.Abort(ResetInternalError)
+		w.abort(ResetInternalError)
 		return err
 	}
 	if len(w.head) > 0 || w.payload > 0 {
-		w.Abort(ResetInternalError)
+		w.abort(ResetInternalError)
 		return &wire.Error{
 			Code: wire.SessionProtocolViolation, In: "object", Offset: len(w.head),
 			What: fmt.Sprintf("stream ended inside an object, %d bytes of payload missing", w.payload),
 		}
 	}
-	err := w.complete()
-	w.t.notify()
+	if w.standby {
+		return w.closeStandby()
+	}
+	finals, err := w.complete()
+	for _, f := range finals { // whose sources have ended the subgroup, too
+		f.mu.Lock()
+		if verr := f.verify(); err == nil {
+			err = verr
+		}
+		w.t.mu.Lock()
+		w.t.dismiss(f, ResetCancelled)
+		w.t.mu.Unlock()
+		f.mu.Unlock()
+	}
 	return err
 }
 
-func (w *SubgroupWriter) complete() error {
+// complete ends the subgroup, and returns those that stand by and have ended.
+func (w *SubgroupWriter) complete() (finals []*SubgroupWriter, err error) {
 	t, g := w.t, w.g
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := w.writable(); err != nil {
-		return err
+		return nil, err
 	}
 	w.err = ErrClosed
-	if w.sub.header.EndOfGroup && w.objects > 0 && g.some && g.largest > w.lastID {
+	for _, other := range g.standbys {
+		if other.final && other.sub.header.Subgroup == w.sub.header.Subgroup {
+			finals = append(finals, other)
+			if w.objects > 0 && other.lastID != w.lastID {
+				err = other.twoEnds(w.lastID)
+			}
+		}
+	}
+	if err == nil {
+		err = g.finalEnd(w)
+	}
+	if err != nil {
 		w.sub.finish(Aborted, ResetMalformedTrack)
 		g.closed(t, false)
-		return fmt.Errorf("%w: group %d ends at object %d but has object %d", wire.ErrMalformedTrack, g.id, w.lastID, g.largest)
-	}
-	if w.sub.header.EndOfGroup && w.objects > 0 && w.lastID+1 != 0 {
-		g.endAt(w.lastID + 1)
+		return finals, err
 	}
 	w.sub.finish(Complete, 0)
 	g.closed(t, true)
-	return nil
+	return finals, nil
 }
 
-// Abort cuts the subgroup. After Close it has no effect.
+// Abort cuts the subgroup. If another source has brought more of it, that goes
+// on. After Close it has no effect.
 func (w *SubgroupWriter) Abort(code ResetCode) {
+	if w.shared {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+	}
+	if err := w.abort(code); err != nil {
+		w.t.judge(err) //nolint:errcheck // it is another source that is at fault
+	}
+}
+
+func (w *SubgroupWriter) abort(code ResetCode) (err error) {
 	t, g := w.t, w.g
 	t.mu.Lock()
 	w.err = ErrClosed
-	done := w.sub.finish(Aborted, code)
+	if w.standby && !w.final {
+		t.dismiss(w, code)
+		t.mu.Unlock()
+		t.notify() // readers may have counted on it
+		return nil
+	}
+	var heirs []*SubgroupWriter
+	if state, _ := w.sub.State(); state == Open && !w.standby {
+		heirs = g.heirs(w.sub.header.Subgroup)
+	}
+	t.mu.Unlock()
+	var heir *SubgroupWriter
+	for _, h := range heirs {
+		h.mu.Lock() // their owners lock nothing else, and there is one Subgroup to cut
+		defer h.mu.Unlock()
+		if err = h.prepare(); err != nil {
+			break
+		}
+		if heir == nil && (h.count > 0 || h.final) || h.count > 0 && heir.count == 0 {
+			heir = h
+		}
+	}
+	t.mu.Lock()
+	done := !w.standby && w.sub.finish(Aborted, code)
 	if done {
-		g.closed(t, false)
+		g.closed(t, len(heirs) > 0)
+	}
+	if done && heir != nil && err == nil {
+		err = t.hand(heir)
 	}
 	t.mu.Unlock()
 	if done {
-		w.t.notify()
+		t.notify()
 	}
+	return err
+}
+
+// hand has heir go on with a subgroup that was cut, right away if it holds
+// anything that readers lack. The track's lock is held.
+func (t *Track) hand(heir *SubgroupWriter) error {
+	if !slices.Contains(heir.g.standbys, heir) {
+		return nil // evicted
+	}
+	final := heir.final
+	if heir.count > 0 {
+		if err := t.show(heir); err != nil {
+			return err
+		}
+	}
+	if !final {
+		return nil
+	}
+	if heir.standby { // readers have had all of it
+		for _, s := range heir.g.chain(heir.sub.header.Subgroup) {
+			s.healed = true
+		}
+		t.dismiss(heir, ResetCancelled)
+		return heir.g.finalEnd(heir)
+	}
+	t.open++ // show counts it as open
+	heir.sub.finish(Complete, 0)
+	heir.g.closed(t, true)
+	return heir.g.finalEnd(heir)
 }
 
 var _ io.ReaderFrom = (*SubgroupWriter)(nil)
