@@ -7,7 +7,7 @@ GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
 # machine with other tests. Those of conformance start nothing.
 UNIT = $$(go list ./... | grep -vE '/test/(browser|e2e|harness)')
 
-.PHONY: run build test unit check interop matrix bench soak web
+.PHONY: run build test unit check interop matrix bench bench-full soak web
 
 # The daemon with the built-in clip: make run ARGS="--http.listen :8081"
 run: build
@@ -36,11 +36,15 @@ check:
 	$(GOLANGCI) run
 	.ci/fuzz 20000x
 
-# Delay from an encoder's POST to a viewer's callback, start-up time, memory;
-# then the relay's cost beside bare quic-go.
-bench:
-	go run ./bench/delay
-	go run ./cmd/broadcastd bench relay --against ceiling --pairs 3 -n 20
+# Every goal of the project, row by row, in three rounds: about ten minutes, and
+# once a minute or two to build MediaMTX. bench-full takes more than an hour.
+bench: build
+	bin/broadcastd bench reach
+	go test -run '^$$' -bench 'BenchmarkChunk|BenchmarkRecut' ./cmaf
+
+bench-full: build
+	bin/broadcastd bench reach --full --rounds 9 --json bin/bench.json --html bin/bench.html
+	go test -run '^$$' -bench . -count 10 ./cmaf ./moqt/wire ./moqt/track ./moqt/egress ./hls/playlist
 
 # Foreign players, publishers and codecs against ours.
 interop:

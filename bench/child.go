@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
-	"runtime/pprof"
 	"time"
+
+	"github.com/broadcastd/broadcastd/bench/load"
 )
 
 // The processes of a run speak JSON: the first line that a child reads is its
@@ -20,9 +19,13 @@ import (
 type role string
 
 const (
-	roleServe   role = "serve"
+	roleServe   role = "serve"   // a command that serves
+	roleCeiling role = "ceiling" // the ceiling's server
 	rolePublish role = "publish"
 	roleView    role = "view"
+	roleJoin    role = "join"
+	roleRecord  role = "record"
+	roleRecut   role = "recut"
 )
 
 // tailTime is how long media goes on behind the window, so that everybody is
@@ -31,55 +34,62 @@ const tailTime = 500 * time.Millisecond
 
 // A job is all that a child has to know.
 type job struct {
-	Role    role          `json:"role"`
-	Party   Party         `json:"party"`
-	Profile string        `json:"profile,omitempty"`
-	Addr    string        `json:"addr,omitempty"`    // of the server
-	Dir     string        `json:"dir,omitempty"`     // for the server's state
-	CPUProf string        `json:"pprof,omitempty"`   // file for the server's CPU profile
-	Viewers int           `json:"viewers,omitempty"` // how many
-	From    time.Duration `json:"from,omitempty"`    // the window
-	To      time.Duration `json:"to,omitempty"`
-	Drain   time.Duration `json:"drain,omitempty"` // how long after To viewers wait for what is missing
+	Role   role        `json:"role"`
+	Arm    Arm         `json:"arm"`
+	Target load.Target `json:"target"`
+	// Viewers and Stalled are this process's share; Seed sets its links apart.
+	Viewers int    `json:"viewers,omitempty"`
+	Stalled int    `json:"stalled,omitempty"`
+	Seed    uint64 `json:"seed,omitempty"`
+	// Path and Args are a server's command; it is up once it has written a line
+	// with Ready in it.
+	Path  string   `json:"path,omitempty"`
+	Args  []string `json:"args,omitempty"`
+	Ready string   `json:"ready,omitempty"`
+	Dir   string   `json:"dir,omitempty"` // for files
+}
+
+// window is the measured part of the schedule.
+func (j job) window() load.Window {
+	return load.Window{From: j.Arm.Warmup, To: j.Arm.Warmup + j.Arm.Duration}
 }
 
 // An order tells a child to go on.
 type order struct {
-	Op string    `json:"op"` // begin, or end, which only a server is told
+	Op string    `json:"op"`
 	At time.Time `json:"at"` // of begin: when the schedule starts
 }
 
-const (
-	opBegin = "begin"
-	opEnd   = "end"
-)
+const opBegin = "begin"
 
-// A report is what a child says.
-type report struct {
-	Event   string       `json:"event"`
-	Error   string       `json:"error,omitempty"`
-	Addr    string       `json:"addr,omitempty"`    // ready server
-	Joined  int          `json:"joined,omitempty"`  // ready viewers
-	Inside  *inside      `json:"inside,omitempty"`  // ended server
-	Sent    *publication `json:"sent,omitempty"`    // done publisher
-	Viewing *Viewing     `json:"viewing,omitempty"` // done viewers
+// A message is what a child says.
+type message struct {
+	Event     string            `json:"event"`
+	Error     string            `json:"error,omitempty"`
+	Pid       int               `json:"pid,omitempty"`          // ready server
+	Line      string            `json:"line,omitempty"`         // that said so
+	Listening time.Duration     `json:"listening_ns,omitempty"` // how long it took
+	Addr      string            `json:"addr,omitempty"`         // ready ceiling
+	Admin     string            `json:"admin,omitempty"`        // ready ceiling
+	Joined    int               `json:"joined,omitempty"`       // ready viewers
+	Sent      *load.Publication `json:"sent,omitempty"`         // done publisher
+	Viewing   *load.Viewing     `json:"viewing,omitempty"`      // done viewers
+	Joins     *load.Joins       `json:"joins,omitempty"`        // done joiners
+	Work      *Work             `json:"work,omitempty"`         // done recorder, cutter
 }
 
 const (
 	eventReady = "ready"
-	eventEnded = "ended" // of a server: the measured window
 	eventDone  = "done"
 	eventError = "error"
 )
 
-// inside is what a server alone knows of itself.
-type inside struct {
-	Goroutines int `json:"goroutines"`
-}
+// errDone ends what has nothing more to do.
+var errDone = errors.New("done")
 
 // Child is the whole of a child process: it takes its job and its orders from
 // in, reports to out, and returns when the job is done, in ends, or ctx does.
-func Child(ctx context.Context, in io.Reader, out io.Writer, relay ServeFunc) error {
+func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	dec := json.NewDecoder(bufio.NewReader(in))
@@ -87,7 +97,7 @@ func Child(ctx context.Context, in io.Reader, out io.Writer, relay ServeFunc) er
 	if err := dec.Decode(&j); err != nil {
 		return fmt.Errorf("bench: no job on standard input (this command is for broadcastd bench itself): %w", err)
 	}
-	c := child{job: j, out: json.NewEncoder(out), orders: make(chan order), relay: relay}
+	c := child{job: j, out: json.NewEncoder(out), orders: make(chan order)}
 	go func() { // ends with in, or with the process
 		for {
 			var o order
@@ -107,7 +117,7 @@ func Child(ctx context.Context, in io.Reader, out io.Writer, relay ServeFunc) er
 		return nil
 	}
 	if err != nil && ctx.Err() == nil {
-		_ = c.out.Encode(report{Event: eventError, Error: err.Error()})
+		_ = c.out.Encode(message{Event: eventError, Error: err.Error()})
 	}
 	return err
 }
@@ -116,35 +126,42 @@ type child struct {
 	job    job
 	out    *json.Encoder // one goroutine at a time
 	orders chan order
-	relay  ServeFunc
 }
 
 func (c *child) run(ctx context.Context) error {
-	prof, err := ProfileNamed(c.job.Profile)
+	prof, err := load.ProfileNamed(c.job.Arm.Profile)
 	if err != nil {
 		return err
 	}
 	switch c.job.Role {
 	case roleServe:
 		return c.serve(ctx)
+	case roleCeiling:
+		return c.ceiling(ctx)
 	case rolePublish:
 		return c.publish(ctx, prof)
 	case roleView:
 		return c.view(ctx, prof)
+	case roleJoin:
+		return c.join(ctx, prof)
+	case roleRecord:
+		return c.record(ctx, prof)
+	case roleRecut:
+		return c.recut(ctx, prof)
 	}
 	return fmt.Errorf("bench: there is no role %q", string(c.job.Role))
 }
 
-// order waits for the next order, which has to be op.
-func (c *child) order(ctx context.Context, op string) (order, error) {
+// begin waits for the order to begin.
+func (c *child) begin(ctx context.Context) (time.Time, error) {
 	select {
 	case o := <-c.orders:
-		if o.Op != op {
-			return o, fmt.Errorf("bench: order %q, want %q", o.Op, op)
+		if o.Op != opBegin {
+			return o.At, fmt.Errorf("bench: order %q, want %q", o.Op, opBegin)
 		}
-		return o, nil
+		return o.At, nil
 	case <-ctx.Done():
-		return order{}, context.Cause(ctx)
+		return time.Time{}, context.Cause(ctx)
 	}
 }
 
@@ -154,95 +171,77 @@ func (c *child) idle(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (c *child) serve(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watched := make(chan error, 1)
-	ready := make(chan string, 1)
-	go func() {
-		err := c.window(ctx, ready)
-		if err != nil {
-			cancel(err)
-		}
-		watched <- err
-	}()
-	err := c.job.Party.serve(ctx, c.job.Dir, c.relay, func(addr string) { ready <- addr })
-	cancel(err)
-	return errors.Join(err, <-watched)
-}
-
-// window watches the server from inside while it is measured.
-func (c *child) window(ctx context.Context, ready <-chan string) error {
-	select {
-	case addr := <-ready:
-		if err := c.out.Encode(report{Event: eventReady, Addr: addr}); err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		return nil // serve knows why
-	}
-	if _, err := c.order(ctx, opBegin); err != nil {
-		return err
-	}
-	if name := c.job.CPUProf; name != "" {
-		f, err := os.Create(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
-	if _, err := c.order(ctx, opEnd); err != nil {
-		return err
-	}
-	pprof.StopCPUProfile() // before the viewers leave
-	return c.out.Encode(report{Event: eventEnded, Inside: &inside{Goroutines: runtime.NumGoroutine()}})
-}
-
-func (c *child) publish(ctx context.Context, prof Profile) error {
-	dialing, cancel := context.WithTimeout(ctx, joinTimeout)
+func (c *child) publish(ctx context.Context, prof load.Profile) error {
+	dialing, cancel := context.WithTimeout(ctx, load.JoinTimeout)
 	defer cancel()
-	conn, err := c.job.Party.publisher(dialing, c.job.Addr, prof)
+	p, err := load.DialPublisher(dialing, c.job.Target, prof)
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	if err := c.out.Encode(report{Event: eventReady}); err != nil {
-		return err
+	if err := c.out.Encode(message{Event: eventReady}); err != nil {
+		return errors.Join(err, p.Close())
 	}
-	o, err := c.order(ctx, opBegin)
+	at, err := c.begin(ctx)
 	if err != nil {
+		_ = p.Close()
 		return err
 	}
-	sent, err := publish(ctx, conn, prof, o.At, c.job.To+tailTime)
+	sent, err := p.Publish(ctx, at, c.job.window().To+tailTime)
 	if err != nil {
+		return errors.Join(err, p.Close()) // which may say why
+	}
+	if err := c.out.Encode(message{Event: eventDone, Sent: &sent}); err != nil {
+		return errors.Join(err, p.Close())
+	}
+	err = c.idle(ctx)
+	_ = p.Close()
+	return err
+}
+
+func (c *child) view(ctx context.Context, prof load.Profile) error {
+	cfg := load.AudienceConfig{
+		Target: c.job.Target, Profile: prof, Window: c.job.window(),
+		Viewers: c.job.Viewers, Stalled: c.job.Stalled, Idle: c.job.Arm.Mode == Idle, Link: c.job.Arm.Link,
+	}
+	cfg.Link.Seed += c.job.Seed
+	a := load.Join(ctx, cfg)
+	if err := c.out.Encode(message{Event: eventReady, Joined: a.Joined()}); err != nil {
+		return errors.Join(err, a.Leave())
+	}
+	at, err := c.begin(ctx)
+	if err != nil {
+		_ = a.Leave()
 		return err
 	}
-	if err := c.out.Encode(report{Event: eventDone, Sent: &sent}); err != nil {
+	stay := at.Add(cfg.Window.To + tailTime)
+	watching, cancel := context.WithDeadline(ctx, stay.Add(c.job.Arm.Drain))
+	defer cancel()
+	seen := a.Watch(watching, at, stay)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := c.out.Encode(message{Event: eventDone, Viewing: &seen}); err != nil {
 		return err
 	}
 	return c.idle(ctx)
 }
 
-func (c *child) view(ctx context.Context, prof Profile) error {
-	a := join(ctx, c.job.Party, c.job.Addr, prof, window{c.job.From, c.job.To}, c.job.Viewers)
-	if err := c.out.Encode(report{Event: eventReady, Joined: a.joined()}); err != nil {
+func (c *child) join(ctx context.Context, prof load.Profile) error {
+	if err := c.out.Encode(message{Event: eventReady}); err != nil {
 		return err
 	}
-	o, err := c.order(ctx, opBegin)
+	at, err := c.begin(ctx)
 	if err != nil {
-		return errors.Join(err, a.leave())
+		return err
 	}
-	watching, cancel := context.WithDeadline(ctx, o.At.Add(c.job.To+tailTime+c.job.Drain))
-	defer cancel()
-	seen := a.watch(watching, o.At.Add(c.job.To+tailTime))
+	w := c.job.window()
+	met := load.JoinsConfig{
+		Target: c.job.Target, Profile: prof, Every: c.job.Arm.JoinEvery, Stay: c.job.Arm.JoinStay, From: w.From, To: w.To,
+	}.Run(ctx, at)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := c.out.Encode(report{Event: eventDone, Viewing: &seen}); err != nil {
+	if err := c.out.Encode(message{Event: eventDone, Joins: &met}); err != nil {
 		return err
 	}
 	return c.idle(ctx)

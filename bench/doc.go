@@ -1,15 +1,20 @@
 // Package bench measures what serving live media costs: server CPU for each
-// gigabyte, delay, memory, packets.
+// gigabyte, delay, memory, packets, and how it bears bad networks.
 //
-// A run has three processes beside the one that asks for it: the server under
-// test, a publisher, and the viewers. So what the load itself costs is not in
-// the server's figures, which are read from outside, from /proc. Two parties are
-// compared by running them in turn (A B A B …) on the same machine, and what
-// counts is the ratio of each pair: figures of one machine at one time say
-// little about another.
+// The server under test, the publisher and the viewers are processes of their
+// own, so that what the load costs is not in the server's figures, which are
+// read from outside: from /proc, and of a Go program from its pprof pages.
 //
-// The delay of an object is counted from the moment at which the publisher's
-// schedule had it, whether or not it was sent then, to the moment at which a
-// viewer has all of it. Objects that a viewer should have had and did not have
-// count as infinitely late, and so do all those of a viewer that could not join.
+// A Plan lists arms, each one way to run; the arms of a block take turns, in the
+// order A B B A A B …, so that what the machine does meanwhile hits all alike.
+// Ratios are taken pair by pair. Figures of one machine at one time say little
+// about another; ratios say more.
+//
+//	bench/load      publishers, viewers, profiles
+//	bench/link      a bad network before a viewer
+//	bench/ceiling   bare quic-go, the floor
+//	bench/mediamtx  another server, to be compared with
+//	bench/proc      what a process costs, from outside
+//	bench/stat      medians and intervals
+//	bench/report    tables, JSON, HTML, differences
 package bench

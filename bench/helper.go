@@ -19,7 +19,7 @@ type helper struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	orders  *json.Encoder
-	reports chan report // closed when the child has closed its output
+	reports chan message // closed when the child has closed its output
 	stderr  tail
 	exited  chan struct{} // closed once err is set
 	err     error
@@ -33,7 +33,7 @@ const goodbye = 3 * time.Second
 
 // startHelper starts cmd as a child with a job.
 func startHelper(cmd *exec.Cmd, j job) (*helper, error) {
-	h := &helper{name: string(j.Role), cmd: cmd, reports: make(chan report, 4), exited: make(chan struct{})}
+	h := &helper{name: string(j.Role), cmd: cmd, reports: make(chan message, 4), exited: make(chan struct{})}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func startHelper(cmd *exec.Cmd, j job) (*helper, error) {
 	go func() {
 		dec := json.NewDecoder(out)
 		for {
-			var r report
+			var r message
 			if dec.Decode(&r) != nil {
 				break
 			}
@@ -82,7 +82,7 @@ func (h *helper) tell(o order) error {
 }
 
 // await waits for a report of the given kind.
-func (h *helper) await(ctx context.Context, event string, limit time.Duration) (report, error) {
+func (h *helper) await(ctx context.Context, event string, limit time.Duration) (message, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -98,9 +98,9 @@ func (h *helper) await(ctx context.Context, event string, limit time.Duration) (
 		}
 		return r, nil
 	case <-ctx.Done():
-		return report{}, context.Cause(ctx)
+		return message{}, context.Cause(ctx)
 	case <-timer.C:
-		return report{}, fmt.Errorf("bench: the %s process said nothing of being %s for %v%s", h.name, event, limit, h.stderr.text())
+		return message{}, fmt.Errorf("bench: the %s process said nothing of being %s for %v%s", h.name, event, limit, h.stderr.text())
 	}
 }
 

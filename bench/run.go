@@ -1,116 +1,18 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
+
+	"github.com/broadcastd/broadcastd/bench/load"
+	"github.com/broadcastd/broadcastd/bench/proc"
 )
-
-// Config says what to measure, and how.
-type Config struct {
-	// Command makes the command of a child process, which has to call Child. It
-	// is required.
-	Command func() *exec.Cmd
-	// Parties are one or two; the first is divided by the second.
-	Parties []Party
-	// Runs is how many times each party is measured, in turn. Zero means 1.
-	Runs int
-	// Viewers is how many there are. Zero means 20.
-	Viewers int
-	// Profile is the name of what is sent. Empty means "tv".
-	Profile string
-	// Duration is how long is measured. Zero means 10 s; whole groups are best.
-	Duration time.Duration
-	// Warmup is how long media flows before that. Zero means 2 s.
-	Warmup time.Duration
-	// Drain is how long viewers wait for what is missing after the end. Zero
-	// means 5 s.
-	Drain time.Duration
-	// CPUProfile, unless empty, is a file to which each server writes the CPU
-	// profile of its last run, with the party's name put before the extension if
-	// there are two. Profiling costs CPU itself.
-	CPUProfile string
-	// Progress is told what goes on. Nil: nobody is.
-	Progress func(Step)
-}
-
-// A Step is something to tell a person who waits.
-type Step struct {
-	Text string
-	// Left is how long it takes; told again about every second.
-	Left time.Duration
-	// Done: the text is what a run came to.
-	Done bool
-}
-
-// The bounds of a Config: what one machine can be asked for.
-const (
-	maxViewers  = 10_000
-	maxRuns     = 1000
-	maxDuration = time.Hour
-)
-
-// checked returns c with its defaults filled in, or every fault at once.
-func (c Config) checked() (Config, Profile, error) {
-	c.Runs = cmp.Or(c.Runs, 1)
-	c.Viewers = cmp.Or(c.Viewers, 20)
-	c.Profile = cmp.Or(c.Profile, "tv")
-	c.Duration = cmp.Or(c.Duration, 10*time.Second)
-	c.Warmup = cmp.Or(c.Warmup, 2*time.Second)
-	c.Drain = cmp.Or(c.Drain, 5*time.Second)
-	if c.Progress == nil {
-		c.Progress = func(Step) {}
-	}
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("bench: "+format, args...)) }
-	if c.Command == nil {
-		fault("Config.Command is nil")
-	}
-	if n := len(c.Parties); n < 1 || n > 2 {
-		fault("%d parties, want 1 or 2", n)
-	}
-	if c.Runs < 1 || c.Runs > maxRuns {
-		fault("%d runs, want 1 to %d", c.Runs, maxRuns)
-	}
-	if c.Viewers < 1 || c.Viewers > maxViewers {
-		fault("%d viewers, want 1 to %d", c.Viewers, maxViewers)
-	}
-	if c.Duration < 100*time.Millisecond || c.Duration > maxDuration {
-		fault("a duration of %v, want 100ms to %v", c.Duration, maxDuration)
-	}
-	if c.Warmup < 0 || c.Warmup > maxDuration || c.Drain < 0 || c.Drain > maxDuration {
-		fault("a warm-up of %v and %v to drain, want 0 to %v", c.Warmup, c.Drain, maxDuration)
-	}
-	prof, err := ProfileNamed(c.Profile)
-	if err != nil {
-		faults = append(faults, err)
-	}
-	return c, prof, errors.Join(faults...)
-}
-
-// A Result is what one run of one party gave.
-type Result struct {
-	Party   Party     `json:"party"`
-	Began   time.Time `json:"began"`
-	Load1   float64   `json:"load_average"` // of the machine, when the run began
-	Seconds float64   `json:"seconds"`      // measured
-	// The server, in that time.
-	UserSeconds   float64 `json:"user_seconds"`
-	SystemSeconds float64 `json:"system_seconds"`
-	Switches      uint64  `json:"context_switches"`
-	Resident      int64   `json:"resident_bytes"` // at the end
-	PeakResident  int64   `json:"peak_resident_bytes"`
-	Goroutines    int     `json:"goroutines"` // at the end
-	// The viewers' process, in that time.
-	ViewersCPUSeconds float64    `json:"viewers_cpu_seconds"`
-	PublisherLate     *Histogram `json:"publisher_late"`
-	Viewing           Viewing    `json:"viewing"`
-}
 
 // The times that a step may take.
 const (
@@ -118,141 +20,312 @@ const (
 	// headStart is how long before the first object is due the others hear of it.
 	headStart = 250 * time.Millisecond
 	slack     = 10 * time.Second // of a machine with other things to do
+	// perProcess is how many viewers share a process.
+	perProcess = 64
 )
 
 // A run is one run in progress.
 type run struct {
 	cfg     Config
-	prof    Profile
-	party   Party
-	cpuProf string
+	arm     Arm
+	round   int
 	say     func(Step)
-
-	server, publisher, viewers *helper
+	server  *serverProcess
+	pub     *helper
+	viewers []*helper
+	joiner  *helper
+	began   time.Time // the schedule; zero: not yet
 }
 
-// measure runs one party once.
+// early reports whether media has to flow before viewers can join: an input's
+// broadcast begins with its first media.
+func (a Arm) early() bool { return a.Input == load.InputCMAF && a.Viewers > 0 }
+
+// measure runs the arm once.
 func (r *run) measure(ctx context.Context) (res Result, err error) {
-	res = Result{Party: r.party, Load1: loadAverage()}
-	dir, err := os.MkdirTemp("", "broadcastd-bench-")
+	res = Result{Arm: r.arm.Name, Round: r.round, Began: time.Now(), Load1: proc.LoadAverage()}
+	dir, err := os.MkdirTemp(r.cfg.Dir, "broadcastd-bench")
 	if err != nil {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	defer r.stop()
-	if err := r.start(ctx, dir); err != nil {
+	defer r.stop() // before the directory goes
+	switch r.arm.Mode {
+	case Record:
+		return res, r.worker(ctx, roleRecord, dir, &res)
+	case Recut:
+		return res, r.worker(ctx, roleRecut, dir, &res)
+	case Start:
+		return res, r.startUp(ctx, dir, &res)
+	}
+	if err := r.start(ctx, dir, &res); err != nil {
 		return res, err
 	}
-	res.Began = time.Now().Add(headStart)
 	if err := r.window(ctx, &res); err != nil {
 		return res, err
 	}
 	return res, r.collect(ctx, &res)
 }
 
-// stop ends the processes.
+// stop ends all processes, the server last.
 func (r *run) stop() {
 	var wg sync.WaitGroup
-	for _, h := range []*helper{r.viewers, r.publisher, r.server} {
+	for _, h := range append([]*helper{r.pub, r.joiner}, r.viewers...) {
 		if h != nil {
 			wg.Go(h.stop)
 		}
 	}
 	wg.Wait()
+	if r.server != nil {
+		r.server.helper.stop()
+	}
 }
 
-// start starts the processes, one after the other.
-func (r *run) start(ctx context.Context, dir string) (err error) {
-	j := job{
-		Role: roleServe, Party: r.party, Profile: r.prof.Name, Dir: dir, CPUProf: r.cpuProf,
-		Viewers: r.cfg.Viewers, From: r.cfg.Warmup, To: r.cfg.Warmup + r.cfg.Duration, Drain: r.cfg.Drain,
-	}
+// worker has a child of its own do something, without any server.
+func (r *run) worker(ctx context.Context, what role, dir string, res *Result) error {
 	r.say(Step{Text: "starting"})
-	if r.server, err = startHelper(r.cfg.Command(), j); err != nil {
-		return err
-	}
-	ready, err := r.server.await(ctx, eventReady, startTimeout)
+	h, err := startHelper(r.cfg.childCommand(), job{Role: what, Arm: r.arm, Dir: dir})
 	if err != nil {
 		return err
 	}
-	j.Addr, j.Role = ready.Addr, rolePublish
-	if r.publisher, err = startHelper(r.cfg.Command(), j); err != nil {
+	r.pub = h
+	if _, err := h.await(ctx, eventReady, startTimeout); err != nil {
 		return err
 	}
-	if _, err := r.publisher.await(ctx, eventReady, startTimeout); err != nil {
+	if err := h.tell(order{Op: opBegin, At: res.Began}); err != nil {
 		return err
 	}
-	j.Role = roleView
-	if r.viewers, err = startHelper(r.cfg.Command(), j); err != nil {
+	if err := r.until(ctx, time.Now().Add(r.arm.Duration), "working"); err != nil {
 		return err
 	}
-	began := time.Now()
-	rounds := time.Duration(1 + r.cfg.Viewers/joinAtOnce)
-	if ready, err = r.viewers.await(ctx, eventReady, rounds*joinTimeout+slack); err != nil {
+	m, err := h.await(ctx, eventDone, slack+r.arm.Duration)
+	if err != nil {
 		return err
 	}
-	if ready.Joined == 0 {
-		// What they met is in their result; there is nothing to measure.
-		if err := r.viewers.tell(order{Op: opBegin, At: time.Now().Add(-time.Hour)}); err != nil {
-			return err
-		}
-		done, err := r.viewers.await(ctx, eventDone, slack)
-		return errors.Join(fmt.Errorf("bench: no viewer could join the %s: %q", r.party, done.viewing().Errors), err)
+	if m.Work == nil {
+		return errors.New("bench: a child's report lacks its result")
 	}
-	r.say(Step{Text: fmt.Sprintf("%d of %d viewers joined in %.1f s", ready.Joined, r.cfg.Viewers, time.Since(began).Seconds())})
+	res.Work, res.Seconds = m.Work, m.Work.Seconds
 	return nil
 }
 
-func (r report) viewing() Viewing {
-	if r.Viewing == nil {
-		return Viewing{}
+// startUp starts the server and leaves it alone.
+func (r *run) startUp(ctx context.Context, dir string, res *Result) (err error) {
+	r.say(Step{Text: "starting"})
+	if r.server, err = startServer(ctx, r.cfg, r.arm, dir); err != nil {
+		return err
 	}
-	return *r.Viewing
+	if err := r.until(ctx, time.Now().Add(r.arm.Duration), "idle"); err != nil {
+		return err
+	}
+	end, err := proc.Read(r.server.pid)
+	if err != nil {
+		return err
+	}
+	res.Seconds = r.arm.Duration.Seconds()
+	res.Server = Server{Listening: r.server.listening, Resident: end.Resident, Peak: end.Peak, Threads: end.Threads}
+	return nil
+}
+
+// start starts the processes, one after the other.
+func (r *run) start(ctx context.Context, dir string, res *Result) (err error) {
+	r.say(Step{Text: "starting"})
+	if r.server, err = startServer(ctx, r.cfg, r.arm, dir); err != nil {
+		return err
+	}
+	res.Server.Listening = r.server.listening
+	before, err := proc.Look(ctx, r.server.admin, r.arm.Mode == Idle)
+	if err != nil {
+		return err
+	}
+	usage, err := proc.Read(r.server.pid)
+	if err != nil {
+		return err
+	}
+	res.Server.Before, res.Server.GoroutinesAt0, res.Server.InUseAt0 = usage.Resident, before.Goroutines, before.Heap+before.Stack
+	j := job{Role: rolePublish, Arm: r.arm, Target: r.server.target}
+	if r.arm.Mode != Idle {
+		if r.pub, err = startHelper(r.cfg.childCommand(), j); err != nil {
+			return err
+		}
+		if _, err := r.pub.await(ctx, eventReady, startTimeout); err != nil {
+			return err
+		}
+	}
+	if r.arm.early() {
+		r.began = time.Now().Add(headStart)
+		if err := r.pub.tell(order{Op: opBegin, At: r.began}); err != nil {
+			return err
+		}
+	}
+	if r.arm.Mode == Join || r.arm.Mode == Churn {
+		j.Role = roleJoin
+		if r.joiner, err = startHelper(r.cfg.childCommand(), j); err != nil {
+			return err
+		}
+		if _, err := r.joiner.await(ctx, eventReady, startTimeout); err != nil {
+			return err
+		}
+	}
+	return r.seat(ctx, j)
+}
+
+// seat starts the viewers, in as many processes as they need, and lets them join
+// one process after the other.
+func (r *run) seat(ctx context.Context, j job) error {
+	j.Role = roleView
+	began := time.Now()
+	joined := 0
+	for left, stalled := r.arm.Viewers, r.arm.Stalled; left > 0; {
+		j.Viewers, j.Stalled = min(left, perProcess), min(stalled, perProcess)
+		j.Seed = uint64(r.arm.Viewers - left)
+		left -= j.Viewers
+		stalled -= j.Stalled
+		h, err := startHelper(r.cfg.childCommand(), j)
+		if err != nil {
+			return err
+		}
+		r.viewers = append(r.viewers, h)
+		rounds := time.Duration(1 + j.Viewers/load.JoinAtOnce)
+		ready, err := h.await(ctx, eventReady, rounds*load.JoinTimeout+slack)
+		if err != nil {
+			return err
+		}
+		joined += ready.Joined
+		r.say(Step{Text: fmt.Sprintf("%d of %d viewers joined in %.1f s", joined, r.arm.Viewers, time.Since(began).Seconds())})
+	}
+	if r.arm.Viewers > 0 && joined == 0 {
+		return r.nobody(ctx)
+	}
+	return nil
+}
+
+// nobody asks why no viewer could join; there is nothing to measure then.
+func (r *run) nobody(ctx context.Context) error {
+	h := r.viewers[0]
+	if err := h.tell(order{Op: opBegin, At: time.Now().Add(-time.Hour)}); err != nil {
+		return err
+	}
+	done, err := h.await(ctx, eventDone, slack)
+	if err != nil {
+		return err
+	}
+	var why []string
+	if done.Viewing != nil {
+		why = done.Viewing.Errors
+	}
+	return fmt.Errorf("bench: no viewer could join the %s: %q", r.arm.Party, why)
 }
 
 // window lets media flow and reads the meters at both ends of the window.
 func (r *run) window(ctx context.Context, res *Result) error {
-	for _, h := range []*helper{r.publisher, r.viewers} {
+	everybody := append([]*helper{r.joiner}, r.viewers...)
+	if r.began.IsZero() {
+		r.began = time.Now().Add(headStart)
+		everybody = append(everybody, r.pub)
+	}
+	res.Began = r.began
+	from := res.Began.Add(r.arm.Warmup)
+	if time.Now().After(from) {
+		return fmt.Errorf("bench: the viewers took more than %v to join", r.arm.Warmup)
+	}
+	for _, h := range everybody {
+		if h == nil {
+			continue
+		}
 		if err := h.tell(order{Op: opBegin, At: res.Began}); err != nil {
 			return err
 		}
 	}
-	from := res.Began.Add(r.cfg.Warmup)
 	if err := r.until(ctx, from, "warming up"); err != nil {
 		return err
 	}
-	if err := r.server.tell(order{Op: opBegin}); err != nil {
-		return err
-	}
-	server, viewers, err := r.meters()
+	// The first look tells what a look itself allocates.
+	first, err := proc.Heap(ctx, r.server.admin, false)
 	if err != nil {
 		return err
 	}
-	if err := r.until(ctx, from.Add(r.cfg.Duration), "measuring"); err != nil {
-		return err
-	}
-	serverEnd, viewersEnd, err := r.meters()
+	look, err := proc.Heap(ctx, r.server.admin, false)
 	if err != nil {
 		return err
 	}
-	if err := r.server.tell(order{Op: opEnd}); err != nil {
+	server, loadBefore, err := r.meters()
+	if err != nil {
 		return err
 	}
-	res.Seconds = serverEnd.at.Sub(server.at).Seconds()
-	res.UserSeconds = (serverEnd.user - server.user).Seconds()
-	res.SystemSeconds = (serverEnd.system - server.system).Seconds()
-	res.Switches = serverEnd.switches - min(server.switches, serverEnd.switches)
-	res.Resident, res.PeakResident = serverEnd.resident, serverEnd.peak
-	res.ViewersCPUSeconds = (viewersEnd.cpu() - viewers.cpu()).Seconds()
+	profiled := make(chan error, 1)
+	go func() { profiled <- r.profile(ctx) }()
+	if err := r.until(ctx, from.Add(r.arm.Duration), "measuring"); err != nil {
+		return errors.Join(err, <-profiled)
+	}
+	end, loadAfter, err := r.meters()
+	if err != nil {
+		return errors.Join(err, <-profiled)
+	}
+	if err := <-profiled; err != nil {
+		return err
+	}
+	last, err := proc.Look(ctx, r.server.admin, r.arm.Mode == Idle)
+	if err != nil {
+		return err
+	}
+	res.Seconds = end.At.Sub(server.At).Seconds()
+	res.LoadCPU = (loadAfter - loadBefore).Seconds()
+	s := &res.Server
+	s.UserSeconds = (end.User - server.User).Seconds()
+	s.SystemSeconds = (end.System - server.System).Seconds()
+	s.Switches = end.Switches - min(server.Switches, end.Switches)
+	s.Resident, s.Peak, s.Threads = end.Resident, end.Peak, end.Threads
+	s.Goroutines, s.InUse = last.Goroutines, last.Heap+last.Stack
+	s.Mallocs = last.Mallocs - min(last.Mallocs, look.Mallocs+(look.Mallocs-first.Mallocs))
+	s.Allocated = last.Allocated - min(last.Allocated, look.Allocated+(look.Allocated-first.Allocated))
 	return nil
 }
 
-func (r *run) meters() (server, viewers usage, err error) {
-	if server, err = readUsage(r.server.pid()); err != nil {
-		return server, viewers, err
+// profile writes the server's CPU profile, if one is wanted.
+func (r *run) profile(ctx context.Context) error {
+	if r.cfg.CPUProfile == "" || r.arm.Duration < time.Second {
+		return nil
 	}
-	viewers, err = readUsage(r.viewers.pid())
-	return server, viewers, err
+	ext := filepath.Ext(r.cfg.CPUProfile)
+	name := r.cfg.CPUProfile
+	if r.cfg.arms > 1 {
+		name = name[:len(name)-len(ext)] + "-" + fileName(r.arm.Name) + ext
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(proc.Profile(ctx, r.server.admin, int(r.arm.Duration/time.Second), f), f.Close())
+}
+
+// fileName makes a name of an arm fit for a file.
+func fileName(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z') {
+			b[i] = '-'
+		}
+	}
+	return string(b)
+}
+
+// meters reads what the server and the viewers have used.
+func (r *run) meters() (server proc.Usage, viewers time.Duration, err error) {
+	if server, err = proc.Read(r.server.pid); err != nil {
+		return server, 0, err
+	}
+	for _, h := range append(r.viewers[:len(r.viewers):len(r.viewers)], r.joiner) {
+		if h == nil {
+			continue
+		}
+		u, err := proc.Read(h.pid())
+		if err != nil {
+			return server, 0, err
+		}
+		viewers += u.CPU()
+	}
+	return server, viewers, nil
 }
 
 // until waits for a time, and says so about once a second. A child that ends
@@ -277,24 +350,43 @@ func (r *run) until(ctx context.Context, t time.Time, doing string) error {
 // collect asks everybody what they saw.
 func (r *run) collect(ctx context.Context, res *Result) error {
 	r.say(Step{Text: "collecting"})
-	ended, err := r.server.await(ctx, eventEnded, slack)
-	if err != nil {
-		return err
+	if r.pub != nil {
+		sent, err := r.pub.await(ctx, eventDone, slack)
+		if err != nil {
+			return err
+		}
+		if sent.Sent == nil || sent.Sent.Late == nil {
+			return errors.New("bench: the publisher's report lacks its result")
+		}
+		res.Late = sent.Sent.Late
 	}
-	if ended.Inside != nil {
-		res.Goroutines = ended.Inside.Goroutines
+	for _, h := range r.viewers {
+		seen, err := h.await(ctx, eventDone, r.arm.Drain+slack)
+		if err != nil {
+			return err
+		}
+		if seen.Viewing == nil {
+			return errors.New("bench: the viewers' report lacks its result")
+		}
+		res.Viewing.Add(*seen.Viewing)
 	}
-	sent, err := r.publisher.await(ctx, eventDone, slack)
-	if err != nil {
-		return err
+	if r.joiner != nil {
+		met, err := r.joiner.await(ctx, eventDone, load.JoinTimeout+r.arm.JoinStay+slack)
+		if err != nil {
+			return err
+		}
+		if met.Joins == nil {
+			return errors.New("bench: the joiners' report lacks its result")
+		}
+		res.Joins = met.Joins
 	}
-	seen, err := r.viewers.await(ctx, eventDone, r.cfg.Drain+slack)
-	if err != nil {
-		return err
+	return nil
+}
+
+// supported says whether other processes can be measured here.
+func supported() error {
+	if runtime.GOOS != "linux" {
+		return errors.New("bench: measuring other processes needs Linux's /proc")
 	}
-	if sent.Sent == nil || seen.Viewing == nil || sent.Sent.Late == nil || len(seen.Viewing.Delays) != len(r.prof.Tracks) {
-		return errors.New("bench: a child's report lacks its result")
-	}
-	res.PublisherLate, res.Viewing = sent.Sent.Late, *seen.Viewing
 	return nil
 }

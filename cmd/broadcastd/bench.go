@@ -1,257 +1,338 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/broadcastd/broadcastd/bench"
+	"github.com/broadcastd/broadcastd/bench/load"
 )
 
 const benchHelp = `Everything runs on this machine, over loopback, in processes of its own: the server,
-a publisher that sends the profile "tv" (30 fps at 5 Mbit/s in groups of one second,
-key frames 8 times as large as the others, audio at 128 kbit/s), and the viewers. Only
-the server's CPU time counts. GB are 1e9 bytes of media that viewers got.
+a publisher, and the viewers, up to 64 in a process. Only the server's CPU time counts;
+it is read from outside, from /proc, so that this needs Linux. GB are 1e9 bytes of media
+that viewers got.
 
-Delay runs from the moment an object was due by the publisher's schedule until a viewer
-has all of it. What a viewer should have had and did not have counts as infinitely late;
-a quantile that falls there is shown as "lost".
+Delay runs from the moment at which the publisher's schedule had an object, whether or
+not it was sent then, until a viewer has all of it. What a viewer should have had and did
+not have counts as being as late as the whole run is long.
 
 Viewers and server share this machine's CPUs, so that delays are those of a busy
-machine. Absolute figures vary with what else runs; compare ratios of interleaved runs.`
+machine. Absolute figures vary with what else runs; compare what runs in turn.`
 
 func (p process) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure what serving costs: CPU per GB, delay, memory",
-		Long: `Measures on this machine what serving live media costs.
+		Short: "Measure what serving costs: CPU per GB, delay, memory, bad networks",
+		Long: `Measures on this machine what serving live media costs, beside bare quic-go and beside
+MediaMTX, and how it bears bad networks.
 
-` + benchHelp,
-		Example: `  broadcastd bench relay
-  broadcastd bench relay --against ceiling --pairs 3
-  broadcastd bench relay --against ceiling --pairs 9 -n 100 --json result.json`,
+` + benchHelp + `
+
+Profiles of media (--profile):
+` + benchProfiles(),
+		Example: `  broadcastd bench relay                          twenty viewers, ten seconds
+  broadcastd bench relay --against ceiling        the same beside bare quic-go
+  broadcastd bench compare mediamtx               the same beside MediaMTX, which it builds
+  broadcastd bench overload                       links that are too slow for the stream
+  broadcastd bench reach --html result.html       every goal of the project, in ten minutes
+  broadcastd bench diff old.json new.json         what has become slower`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(p.benchRelayCommand(), p.benchCeilingCommand(), p.benchChildCommand())
+	for _, s := range benchScenarios() {
+		c.AddCommand(p.benchScenario(s))
+	}
+	c.AddCommand(p.benchCompareCommand(), p.benchReachCommand(), p.benchDiffCommand(), p.benchChildCommand())
 	return c
+}
+
+// benchProfiles lists the profiles for people.
+func benchProfiles() string {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, prof := range load.Profiles() {
+		fmt.Fprintf(t, "  %s\t%s\n", prof.Name, prof.About)
+	}
+	_ = t.Flush() // into memory
+	return strings.TrimRight(b.String(), "\n")
 }
 
 // The benchFlags are what the scenarios have in common.
 type benchFlags struct {
-	viewers, runs    int
-	duration, warmup time.Duration
-	profile          string
-	json, cpuProfile string
+	opt       bench.Options
+	transport string
+	input     string
+	against   []string
+	output    benchOutput
 }
 
-func (f *benchFlags) add(cmd *cobra.Command) {
+// The benchOutput is where a measurement goes.
+type benchOutput struct{ json, html, cpuProfile, mediamtx string }
+
+func (o *benchOutput) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.IntVarP(&f.viewers, "viewers", "n", 20, "how many viewers")
-	fs.DurationVar(&f.duration, "duration", 10*time.Second, "how long to measure, for each run")
-	fs.DurationVar(&f.warmup, "warmup", 2*time.Second, "how long media flows before that")
-	fs.StringVar(&f.profile, "profile", "tv", "what is published")
-	fs.StringVar(&f.json, "json", "", "write every figure of every run to `FILE`, or to standard output with -")
-	fs.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile of the server's last run to `FILE`, for go tool pprof")
+	fs.StringVar(&o.json, "json", "", "write every figure of every run to `FILE`, or to standard output with -")
+	fs.StringVar(&o.html, "html", "", "write a report with charts to `FILE`, which needs no other")
+	fs.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server's last run to `FILE`, for go tool pprof")
+	fs.StringVar(&o.mediamtx, "mediamtx", "", "the MediaMTX `BINARY` to compare with; by default it is built once, with the go command")
 }
 
-func (p process) benchRelayCommand() *cobra.Command {
-	var f benchFlags
-	var transport, against string
-	var pairs int
-	c := &cobra.Command{
-		Use:   "relay [--against ceiling --pairs 3]",
-		Short: "Measure the relay: one publisher, N viewers, all over MoQ",
-		Long: `Starts "broadcastd serve" with a state directory of its own and measures it as a relay:
-one publisher, N viewers, all over MoQ.
+// A benchCommand is one scenario.
+type benchScenarioInfo struct {
+	name, short, long, example string
+	plan                       func(bench.Options) bench.Plan
+	viewers, rounds            string // the defaults, for the help; empty: no such flag
+	duration                   string
+	against                    bool // it can be compared
+	transports, input          bool
+	more                       func(*cobra.Command, *bench.Options)
+}
 
-` + benchHelp + `
-
---against runs another server in turn with it, A B A B …, and shows the ratio of each pair:
-  ceiling        bare quic-go: the same media without MoQ, the least that it can cost
-  quic           the relay over raw QUIC
-  webtransport   the relay over WebTransport`,
-		Example: `  broadcastd bench relay
-  broadcastd bench relay --against ceiling --pairs 3 -n 100
-  broadcastd bench relay --transport webtransport --against quic`,
-		Args: cobra.NoArgs,
+func benchScenarios() []benchScenarioInfo {
+	return []benchScenarioInfo{
+		{
+			name: "relay", short: "The relay with viewers: CPU per GB, delay, packets, memory",
+			long: `Starts "broadcastd serve" with a state directory of its own, a publisher and viewers.`,
+			example: `  broadcastd bench relay
+  broadcastd bench relay --against ceiling --rounds 9 -n 100
+  broadcastd bench relay --transport webtransport --against quic
+  broadcastd bench relay --input cmaf --profile tv`,
+			plan: bench.RelayPlan, viewers: "20", rounds: "1, or 3 with --against", duration: "10s", against: true, transports: true, input: true,
+		},
+		{
+			name: "ceiling", short: "Bare quic-go with the same media, without MoQ: the least that it can cost",
+			long: `Measures a server that takes the media once over QUIC and hands it to the viewers with
+nothing in between: no MoQ, no cache.`,
+			plan: bench.CeilingPlan, viewers: "20", rounds: "1", duration: "10s",
+		},
+		{
+			name: "overload", short: "Links slower than the stream: what is left out, and what comes when",
+			long: `Puts each viewer behind a link of 4 and one of 3 Mbit/s (20 ms one way, 60 KB of queue),
+while the stream has 5.1 Mbit/s. Delays are those of what came; "decodable" are the
+pictures of which all before them in their group came.`,
+			plan: bench.OverloadPlan, viewers: "5", rounds: "1", duration: "1m", against: true, transports: true, more: benchRates,
+		},
+		{
+			name: "loss", short: "Links that lose packets by chance",
+			long: `Puts each viewer behind a link of 20 Mbit/s, 20 ms one way, that loses 1 % of its packets.`,
+			plan: bench.LossPlan, viewers: "5", rounds: "1", duration: "30s", against: true, transports: true, more: benchLink,
+		},
+		{
+			name: "stall", short: "One viewer stops reading: what the others notice",
+			plan: bench.StallPlan, viewers: "20", rounds: "3", duration: "10s", against: true, transports: true,
+		},
+		{
+			name: "join", short: "Viewers that come while media flows: time to the first byte and the first picture",
+			plan: bench.JoinPlan, rounds: "1", duration: "10s", transports: true,
+		},
+		{
+			name: "churn", short: "Viewers that come and go beside others that stay",
+			plan: bench.ChurnPlan, viewers: "20", rounds: "3", duration: "10s", against: true, transports: true,
+		},
+		{
+			name: "idle", short: "Connections that ask for nothing: memory and goroutines of each",
+			plan: bench.IdlePlan, viewers: "100", rounds: "3", duration: "2s", against: true, transports: true,
+		},
+		{
+			name: "scale", short: "From one viewer to 500: where the delay ends, and what each viewer costs",
+			plan: bench.ScalePlan, rounds: "1", duration: "5s", against: true, transports: true, more: benchCounts,
+		},
+		{
+			name: "ingest", short: "CMAF over HTTP in: what it costs with nobody watching, and its delay",
+			plan: bench.IngestPlan, rounds: "3", duration: "10s", transports: true,
+		},
+		{
+			name: "record", short: "The recorder and the chunk cutter alone, as fast as they can",
+			plan: bench.RecordPlan, rounds: "3", duration: "3s and 2s",
+		},
+		{
+			name: "start", short: "Time from start to listening, and idle memory",
+			plan: bench.StartPlan, rounds: "5", duration: "2s", against: true,
+		},
 	}
-	f.add(c)
-	c.Flags().StringVar(&transport, "transport", "quic", "quic or webtransport")
-	c.Flags().StringVar(&against, "against", "", "what to compare with: ceiling, quic or webtransport")
-	c.Flags().IntVar(&pairs, "pairs", 0, "how many times to measure; 0: 1, or 3 with --against")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		first, err := benchParty("--transport", transport, false)
-		if err != nil {
-			return err
-		}
-		parties := []bench.Party{first}
-		f.runs = 1
-		if against != "" {
-			second, err := benchParty("--against", against, true)
-			if err != nil {
-				return err
+}
+
+func benchRates(cmd *cobra.Command, o *bench.Options) {
+	mbit := cmd.Flags().Float64Slice("rate", nil, "rates of the links in Mbit/s (default 4,3)")
+	prepare(cmd, func() error {
+		for _, r := range *mbit {
+			if !(r >= 0.01 && r <= 100_000) {
+				return usageError{fmt.Errorf("--rate is %v, want 0.01 to 100000 Mbit/s", r)}
 			}
-			parties = append(parties, second)
-			f.runs = 3
+			o.Rates = append(o.Rates, int64(r*1e6))
 		}
-		if cmd.Flags().Changed("pairs") && pairs != 0 {
-			f.runs = pairs
-		}
-		return p.bench(cmd, f, parties)
-	}
-	return c
-}
-
-// benchParty returns the party that a flag names.
-func benchParty(flag, name string, ceiling bool) (bench.Party, error) {
-	switch {
-	case name == "quic":
-		return bench.Relay, nil
-	case name == "webtransport":
-		return bench.RelayWebTransport, nil
-	case name == "ceiling" && ceiling:
-		return bench.Ceiling, nil
-	}
-	choices := "quic or webtransport"
-	if ceiling {
-		choices = "ceiling, " + choices
-	}
-	return "", usageError{fmt.Errorf("%s is %q, want %s", flag, name, choices)}
-}
-
-func (p process) benchCeilingCommand() *cobra.Command {
-	var f benchFlags
-	c := &cobra.Command{
-		Use:   "ceiling",
-		Short: "Measure bare quic-go with the same media, without MoQ",
-		Long: `Measures a server that takes the media once over QUIC and hands it to N connections
-with nothing in between: no MoQ, no cache. It is what quic-go costs alone.
-
-` + benchHelp,
-		Example: `  broadcastd bench ceiling
-  broadcastd bench ceiling -n 100 --runs 3`,
-		Args: cobra.NoArgs,
-	}
-	f.add(c)
-	c.Flags().IntVar(&f.runs, "runs", 1, "how many times to measure")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.bench(cmd, f, []bench.Party{bench.Ceiling})
-	}
-	return c
-}
-
-// bench measures, shows the table, and writes the JSON.
-func (p process) bench(cmd *cobra.Command, f benchFlags, parties []bench.Party) error {
-	if f.viewers < 1 || f.runs < 1 || f.duration <= 0 || f.warmup <= 0 {
-		return usageError{errors.New("viewers, runs and times have to be more than 0")}
-	}
-	if _, err := bench.ProfileNamed(f.profile); err != nil {
-		return usageError{err}
-	}
-	exe, err := p.benchSelf()
-	if err != nil {
-		return err
-	}
-	show := progress{out: p.err, terminal: terminal(p.err)}
-	rep, err := bench.Run(cmd.Context(), bench.Config{
-		Command: exe, Parties: parties, Runs: f.runs, Viewers: f.viewers,
-		Profile: f.profile, Duration: f.duration, Warmup: f.warmup, CPUProfile: f.cpuProfile,
-		Progress: show.step,
+		return nil
 	})
-	show.clear()
-	if rep == nil {
-		return err
-	}
-	rep.Version, rep.Command = versionText(), strings.Join(append([]string{cmd.Root().Name()}, os.Args[1:]...), " ")
-	if len(rep.Runs) == 0 {
-		return err
-	}
-	table := p.out
-	if f.json == "-" {
-		table = p.err
-	}
-	return errors.Join(err, rep.WriteTable(table), p.benchJSON(f.json, rep), benchVerdict(rep))
 }
 
-// benchVerdict refuses figures of media that came wrong.
-func benchVerdict(rep *bench.Report) error {
-	for i, turn := range rep.Runs {
-		for _, r := range turn {
-			if r.Viewing.Wrong > 0 {
-				return fmt.Errorf("run %d of %s: %d objects came twice or not as they were sent", i+1, r.Party, r.Viewing.Wrong)
-			}
-			if len(r.Viewing.Errors) > 0 {
-				return fmt.Errorf("run %d of %s: %s failed, the first with: %s", i+1, r.Party,
-					count(r.Viewing.Failed, "viewer"), r.Viewing.Errors[0])
-			}
+func benchLink(cmd *cobra.Command, o *bench.Options) {
+	loss := cmd.Flags().Float64("loss", 1, "how much of the packets is lost, in %")
+	rate := cmd.Flags().Float64("rate", 20, "rate of the links in Mbit/s")
+	delay := cmd.Flags().Duration("delay", 20*time.Millisecond, "delay of one way")
+	prepare(cmd, func() error {
+		o.Link.Loss, o.Link.Rate, o.Link.Delay = *loss/100, int64(*rate*1e6), *delay
+		if _, err := o.Link.Checked(); err != nil {
+			return usageError{err}
 		}
+		return nil
+	})
+}
+
+func benchCounts(cmd *cobra.Command, o *bench.Options) {
+	cmd.Flags().IntSliceVar(&o.Counts, "counts", nil, fmt.Sprintf("numbers of viewers (default %s)", strings.Trim(fmt.Sprint(bench.ScaleCounts()), "[]")))
+}
+
+// prepare does something before the command runs.
+func prepare(cmd *cobra.Command, f func() error) {
+	cmd.PreRunE = func(*cobra.Command, []string) error { return f() }
+}
+
+// benchScenario makes the command of a scenario.
+func (p process) benchScenario(s benchScenarioInfo) *cobra.Command {
+	var f benchFlags
+	long := s.short + ".\n\n"
+	if s.long != "" {
+		long = s.long + "\n\n"
+	}
+	c := &cobra.Command{Use: s.name, Short: s.short, Long: long + benchHelp, Example: s.example, Args: cobra.NoArgs}
+	if s.example == "" {
+		c.Example = "  broadcastd bench " + s.name
+	}
+	fs := c.Flags()
+	if s.viewers != "" {
+		fs.IntVarP(&f.opt.Viewers, "viewers", "n", 0, "how many viewers (default "+s.viewers+")")
+	}
+	fs.IntVar(&f.opt.Rounds, "rounds", 0, "how often each is measured, in turn (default "+s.rounds+")")
+	fs.DurationVar(&f.opt.Duration, "duration", 0, "how long to measure, for each run (default "+s.duration+")")
+	fs.DurationVar(&f.opt.Warmup, "warmup", 0, "how long media flows before that (default 2s)")
+	fs.StringVar(&f.opt.Profile, "profile", "tv", "what is published")
+	if s.transports {
+		fs.StringVar(&f.transport, "transport", "quic", "quic or webtransport")
+	}
+	if s.input {
+		fs.StringVar(&f.input, "input", "moq", "how media comes in: moq, or cmaf over HTTP")
+	}
+	if s.against {
+		fs.StringSliceVar(&f.against, "against", nil, "what takes turns with it: ceiling (bare quic-go), quic, webtransport, mediamtx")
+	}
+	if s.more != nil {
+		s.more(c, &f.opt)
+	}
+	f.output.add(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.check(cmd); err != nil {
+			return usageError{err}
+		}
+		return p.bench(cmd, f.output, s.plan(f.opt))
+	}
+	return c
+}
+
+// check reads the flags that name something.
+func (f *benchFlags) check(cmd *cobra.Command) error {
+	for name, v := range map[string]bool{
+		"viewers": f.opt.Viewers <= 0, "rounds": f.opt.Rounds <= 0, "duration": f.opt.Duration <= 0, "warmup": f.opt.Warmup <= 0,
+	} {
+		if v && cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s has to be more than 0", name)
+		}
+	}
+	if _, err := load.ProfileNamed(f.opt.Profile); err != nil {
+		return err
+	}
+	switch f.transport {
+	case "", "quic":
+	case "webtransport":
+		f.opt.WebTransport = true
+	default:
+		return fmt.Errorf("--transport is %q, want quic or webtransport", f.transport)
+	}
+	switch f.input {
+	case "", "moq":
+	case "cmaf":
+		f.opt.Input = load.InputCMAF
+		if len(f.against) > 0 {
+			return errors.New("--input cmaf has nothing to be compared with: the others take no CMAF")
+		}
+	default:
+		return fmt.Errorf("--input is %q, want moq or cmaf", f.input)
+	}
+	for _, name := range f.against {
+		party, err := bench.PartyNamed(name)
+		if err != nil {
+			return fmt.Errorf("--against: %w", err)
+		}
+		f.opt.Against = append(f.opt.Against, party)
 	}
 	return nil
 }
 
-func (p process) benchJSON(name string, rep *bench.Report) error {
-	if name == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(rep, "", "  ")
-	if err != nil {
-		return err
-	}
-	text = append(text, '\n')
-	if name == "-" {
-		_, err = p.out.Write(text)
-		return err
-	}
-	return os.WriteFile(name, text, 0o644)
-}
+func (p process) benchCompareCommand() *cobra.Command {
+	var f benchFlags
+	c := &cobra.Command{
+		Use: "compare mediamtx", Short: "The relay beside another server and bare quic-go",
+		Long: `Builds MediaMTX from its Go module (once; it needs the go command and its module proxy),
+configures and runs it, and measures it in turn with the relay and with bare quic-go. The
+load speaks the subset of MoQ draft-18 that MediaMTX knows: LOC, each frame a stream.
 
-// progress shows the steps of a measurement: on a terminal in one line that
-// changes, otherwise the results alone.
-type progress struct {
-	out      io.Writer
-	terminal bool
-}
-
-func (p progress) step(s bench.Step) {
-	switch {
-	case s.Done:
-		p.clear()
-		fmt.Fprintln(p.out, s.Text)
-	case p.terminal && s.Left > 0:
-		fmt.Fprintf(p.out, "\r\x1b[K%s, %.0f s left", s.Text, s.Left.Seconds())
-	case p.terminal:
-		fmt.Fprintf(p.out, "\r\x1b[K%s", s.Text)
+` + benchHelp,
+		Example: `  broadcastd bench compare mediamtx
+  broadcastd bench compare mediamtx -n 100 --rounds 9 --html compare.html`,
+		Args: cobra.ExactArgs(1), ValidArgs: []string{string(load.MediaMTX)},
 	}
-}
-
-// clear takes away a line that was to change.
-func (p progress) clear() {
-	if p.terminal {
-		io.WriteString(p.out, "\r\x1b[K") //nolint:errcheck // nobody is left to tell
-	}
-}
-
-// benchSelf returns a function that makes the command of a child process, which
-// is this program again: on Linux also when its file was replaced meanwhile, by
-// a new build, so that all runs are of one build.
-func (p process) benchSelf() (func() *exec.Cmd, error) {
-	exe := "/proc/self/exe"
-	if runtime.GOOS != "linux" {
-		var err error
-		if exe, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("bench starts this program again, and cannot find it: %w", err)
+	fs := c.Flags()
+	fs.IntVarP(&f.opt.Viewers, "viewers", "n", 20, "how many viewers")
+	fs.IntVar(&f.opt.Rounds, "rounds", 3, "how often each is measured, in turn")
+	fs.DurationVar(&f.opt.Duration, "duration", 10*time.Second, "how long to measure, for each run")
+	fs.DurationVar(&f.opt.Warmup, "warmup", 2*time.Second, "how long media flows before that")
+	fs.StringVar(&f.opt.Profile, "profile", "tv", "what is published")
+	f.output.add(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if args[0] != string(load.MediaMTX) {
+			return usageError{fmt.Errorf("%q cannot be compared with, only %s", args[0], load.MediaMTX)}
 		}
+		if err := f.check(cmd); err != nil {
+			return usageError{err}
+		}
+		if f.opt.Profile == "chat" {
+			return usageError{errors.New("MediaMTX takes no messages, only video and audio")}
+		}
+		return p.bench(cmd, f.output, bench.ComparePlan(f.opt, load.MediaMTX))
 	}
-	return func() *exec.Cmd {
-		return &exec.Cmd{Path: exe, Args: []string{"broadcastd", "bench", "child"}, Env: p.env}
-	}, nil
+	return c
+}
+
+func (p process) benchReachCommand() *cobra.Command {
+	var out benchOutput
+	var opt bench.ReachOptions
+	var without bool
+	c := &cobra.Command{
+		Use: "reach", Short: "Every goal that the project holds itself to, row by row",
+		Long: `Measures what the project holds itself to and prints a row for each goal: what was
+measured, what it must be, what is aimed at. With three rounds it takes about ten minutes
+(and once a minute or two to build MediaMTX); --full takes more than an hour.
+
+` + benchHelp,
+		Example: `  broadcastd bench reach
+  broadcastd bench reach --full --rounds 9 --json reach.json --html reach.html`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().IntVar(&opt.Rounds, "rounds", 3, "how often each is measured, in turn; from 6 on the intervals are those of 95 %")
+	c.Flags().BoolVar(&opt.Full, "full", false, "longer runs, overload for a minute, up to 500 viewers, bad networks over WebTransport too")
+	c.Flags().BoolVar(&without, "without-mediamtx", false, "leave MediaMTX out")
+	out.add(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if opt.Rounds < 1 {
+			return usageError{errors.New("--rounds has to be more than 0")}
+		}
+		opt.MediaMTX = !without
+		return p.bench(cmd, out, bench.ReachPlan(opt))
+	}
+	return c
 }

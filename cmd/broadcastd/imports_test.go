@@ -162,7 +162,7 @@ func TestImportTableIsAlive(t *testing.T) {
 		{"moqt/transport", "github.com/quic-go/quic-go/http3", true},
 		{"cmaf/segment", "github.com/prometheus/client_golang/prometheus", false},
 		{"nobody/knows", "fmt", false},
-		{"bench/delay", module + "/viewer", true},
+		{"bench/load", module + "/viewer", true},
 	} {
 		if faults := importFaults(tt.pkg, []string{tt.imp}); (len(faults) == 0) != tt.ok {
 			t.Errorf("%s importing %s: %q, want ok %t", tt.pkg, tt.imp, faults, tt.ok)
