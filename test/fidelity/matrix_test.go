@@ -168,7 +168,9 @@ func (r *run) fetch(when string) {
 		r.group(6)
 		r.src.w = first
 	}
+	last := uint64(3)
 	if when == "early" || r.e.kind == "stop" {
+		last = r.begun()
 		ask()
 		r.v.await("the first object", has(5, start.Object))
 		r.end()
@@ -177,13 +179,13 @@ func (r *run) fetch(when string) {
 		r.settled()
 		ask()
 	}
-	r.checkFetch(start.Object, 3)
+	r.checkFetch(start.Object, last)
 }
 
 // joining: the viewer subscribes before, in, or at the end of the group, and
 // then asks for what it holds up to there.
 func (r *run) joining(when string) {
-	first, last := uint64(0), uint64(3)
+	const first = 0
 	r.group(4)
 	group := uint64(5)
 	join := func() {
@@ -199,7 +201,6 @@ func (r *run) joining(when string) {
 	r.primed(5, 2)
 	if when == "mid-group" {
 		join()
-		last = 1
 	}
 	r.src.objects(5, 2)
 	r.tail()
@@ -207,21 +208,21 @@ func (r *run) joining(when string) {
 		join()
 	}
 	r.v.await("the first object", has(group, first))
+	if when == "early" {
+		r.v.await("group 4", fetched)
+		r.v.await("group 5", has(5, r.begun()))
+	}
 	r.end()
 	switch when {
 	case "early":
-		r.v.await("group 4", finished(4))
-		r.v.await("group 5", has(5, 3))
 		r.check(0, 3)
 	case "mid-group":
 		if r.e.kind != "stop" {
-			r.v.await("what came before", func(all []arrival) bool {
-				return slices.ContainsFunc(all, func(a arrival) bool { return a.fetch && a.end.fin })
-			})
+			r.v.await("what came before", fetched)
 		}
 		r.check(2, 3)
 	case "late":
-		r.checkFetch(first, last)
+		r.checkFetch(first, r.begun())
 	}
 	r.nothingTwice()
 }
@@ -441,9 +442,14 @@ func has(group, id uint64) func([]arrival) bool {
 func finished(group uint64) func([]arrival) bool {
 	return func(all []arrival) bool {
 		return slices.ContainsFunc(all, func(a arrival) bool {
-			return a.end.fin && (a.header.Group == group || a.fetch && len(a.objects) > 0 && a.objects[0].group == group)
+			return !a.fetch && a.end.fin && a.header.Group == group
 		})
 	}
+}
+
+// fetched reports whether a FETCH was answered to its end.
+func fetched(all []arrival) bool {
+	return slices.ContainsFunc(all, func(a arrival) bool { return a.fetch && a.end.fin })
 }
 
 // ended reports whether a stream of the group has ended.
