@@ -15,6 +15,7 @@ import (
 
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/client"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/transport"
 	"github.com/broadcastd/broadcastd/moqt/wire"
@@ -142,23 +143,15 @@ func (t target) publishing(key string) (target, error) {
 // dialTimeout bounds the wait for a relay's answer.
 const dialTimeout = 10 * time.Second
 
-// with opens a session, runs f with it, and ends it.
-func (t target) with(ctx context.Context, log *slog.Logger, f func(context.Context, *moqt.Session) error) error {
-	dialing, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no answer within %v", dialTimeout))
-	defer cancel()
-	conn, err := transport.Dial(dialing, t.url, t.dial)
-	if err != nil {
-		return hint(err)
-	}
-	authority, path, err := transport.SetupOptions(t.url)
-	if err != nil {
-		return errors.Join(err, conn.CloseWithError(wire.SessionNoError, ""))
-	}
-	s, err := moqt.NewSession(conn, moqt.Config{
-		Log: log, Implementation: "broadcastd/" + version, Authority: authority, Path: path,
+// with opens a session, runs f with a client that keeps to it, or to those that
+// follow it when the relay goes away, and ends it.
+func (t target) with(ctx context.Context, log *slog.Logger, f func(context.Context, *client.Client) error) error {
+	c, err := client.Dial(ctx, client.Config{
+		URL: t.url, Log: log, Patience: dialTimeout,
+		Dial: func(ctx context.Context, url string) (*moqt.Session, error) { return t.session(ctx, url, log) },
 	})
 	if err != nil {
-		return errors.Join(err, conn.CloseWithError(wire.SessionNoError, ""))
+		return hint(err)
 	}
 	// The session outlives the interrupt, so that f can end in order.
 	running, end := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -166,17 +159,36 @@ func (t target) with(ctx context.Context, log *slog.Logger, f func(context.Conte
 	fctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	g.Go(func() error {
-		stop(cmpErr(s.Run(running), errPeerLeft))
+		stop(cmpErr(c.Run(running), errPeerLeft))
 		return nil
 	})
-	err = f(fctx, s)
+	err = f(fctx, c)
 	end(errDone)
 	_ = g.Wait() // its one result is nil
 	// What f saw of a lost session is a track that broke off, or its context.
-	if ended, ok := errors.AsType[*moqt.SessionError](context.Cause(conn.Context())); ok && err != nil && (ended.Remote || ended.Err != nil) {
+	if ended, ok := errors.AsType[*moqt.SessionError](context.Cause(c.Session().Conn().Context())); ok && err != nil && (ended.Remote || ended.Err != nil) {
 		return ended
 	}
 	return err
+}
+
+// session dials and makes a session, which it does not run.
+func (t target) session(ctx context.Context, url string, log *slog.Logger) (*moqt.Session, error) {
+	authority, path, err := transport.SetupOptions(url)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := transport.Dial(ctx, url, t.dial)
+	if err != nil {
+		return nil, err
+	}
+	s, err := moqt.NewSession(conn, moqt.Config{
+		Log: log, Implementation: "broadcastd/" + version, Authority: authority, Path: path,
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.CloseWithError(wire.SessionNoError, ""))
+	}
+	return s, nil
 }
 
 var (

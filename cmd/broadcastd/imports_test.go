@@ -37,6 +37,7 @@ var mayImport = map[string]string{
 
 	// Floor 3
 	"moqt/transport":     "moqt moqt/wire", // the codes of its errors
+	"moqt/client":        "moqt moqt/track moqt/wire",
 	"moqt/relay":         "moqt moqt/track moqt/wire",
 	"moqt/moqttest":      "moqt moqt/track moqt/wire",
 	"moqt/relay/sim":     "moqt moqt/relay moqt/track moqt/moqttest",

@@ -16,6 +16,7 @@ import (
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/client"
 	"github.com/broadcastd/broadcastd/publisher"
 )
 
@@ -96,7 +97,7 @@ func (p process) publish(ctx context.Context, f *clientFlags, t target, src inge
 	if err != nil {
 		return err
 	}
-	return t.with(ctx, log, func(ctx context.Context, s *moqt.Session) error {
+	return t.with(ctx, log, func(ctx context.Context, s *client.Client) error {
 		g, gctx := errgroup.WithContext(context.WithoutCancel(ctx))
 		g.Go(func() error { return pub.Run(gctx, s) })
 		out := publisher.NewTimeline(pub, publisher.TimelineConfig{Log: log})
@@ -110,7 +111,7 @@ func (p process) publish(ctx context.Context, f *clientFlags, t target, src inge
 		if refused := g.Wait(); refused != nil {
 			return refused
 		}
-		settle(s)
+		settle(s.Session())
 		if err == nil {
 			fmt.Fprintln(p.err, "the input has ended, and so has the broadcast")
 		}

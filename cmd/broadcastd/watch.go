@@ -13,7 +13,7 @@ import (
 
 	"github.com/broadcastd/broadcastd/cmaf"
 	"github.com/broadcastd/broadcastd/cmaf/catalog"
-	"github.com/broadcastd/broadcastd/moqt"
+	"github.com/broadcastd/broadcastd/moqt/client"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/viewer"
 	"github.com/broadcastd/broadcastd/viewer/recorder"
@@ -142,7 +142,7 @@ func (w *watch) run(ctx context.Context, rec *recorder.Recorder) error {
 		cfg.OnCatalog, cfg.OnObject = w.figure.catalog, w.figure.object
 		out = &w.figure
 	}
-	err = t.with(ctx, log, func(ctx context.Context, s *moqt.Session) error {
+	err = t.with(ctx, log, func(ctx context.Context, s *client.Client) error {
 		v, err := viewer.New(s, t.ns, cfg)
 		if err != nil {
 			return usageError{err}
