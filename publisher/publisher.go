@@ -180,9 +180,15 @@ func New(ns track.Namespace, cfg Config) (*Publisher, error) {
 // Namespace returns the namespace of the broadcast.
 func (p *Publisher) Namespace() track.Namespace { return p.ns }
 
+// newTrack makes a track whose newest group goes first to whoever does not ask
+// for another order: on a connection that is too slow, a live viewer loses the
+// ends of groups, and does not fall behind.
 func (p *Publisher) newTrack(name string, priority uint8) *track.Track {
 	return track.New(track.Name{Namespace: p.ns, Name: name}, track.Info{
-		Properties: track.NewProperties(track.Property{Type: track.PropDefaultPriority, Uint: uint64(priority)}),
+		Properties: track.NewProperties(
+			track.Property{Type: track.PropDefaultPriority, Uint: uint64(priority)},
+			track.Property{Type: track.PropDefaultGroupOrder, Uint: uint64(track.Descending)},
+		),
 	}, p.cfg.Track)
 }
 

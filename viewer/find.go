@@ -77,7 +77,7 @@ func (v *Viewer) first(ctx context.Context, names []string, all bool) (sub *trac
 }
 
 func (v *Viewer) subscribe(ctx context.Context, name string) (*track.Subscription, error) {
-	opt := track.SubscribeOptions{Priority: v.cfg.Priority, HasPriority: v.cfg.HasPriority}
+	opt := track.SubscribeOptions{Priority: v.cfg.Priority, HasPriority: v.cfg.HasPriority, GroupOrder: track.Descending}
 	if v.cfg.Mode == Lossless {
 		opt.GroupOrder = track.Ascending
 	}

@@ -12,7 +12,9 @@ import (
 type Config struct {
 	// MaxLagGroups is how many newer groups may begin while a group still has
 	// data to send. Beyond it the subscriber is taken to the newest group, if
-	// that data is older than MinLag. Zero means 2.
+	// that data is older than MinLag. A subscriber with descending group order,
+	// which gets the newest group first anyhow, loses what is left of the older
+	// ones once it is older than MinLag. Zero means 2.
 	MaxLagGroups int
 	// MinLag is how old data must be for MaxLagGroups to count, so that groups
 	// of a few milliseconds survive a short queue. Zero means 500 ms.

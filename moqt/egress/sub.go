@@ -270,14 +270,17 @@ func (c *core) expire(now time.Time) {
 }
 
 // stale reports whether st is not worth finishing. A group that no newer one
-// has followed always is: there is nothing to go to.
+// has followed always is: there is nothing to go to. Who wants the newest group
+// first has no use for late ends of older ones, and would pay for them with the
+// end of the newest.
 func (c *core) stale(now time.Time, st *stream) bool {
 	s := st.sub
 	if st.fetch != nil || st.group >= s.newest || !st.behind() {
 		return false
 	}
 	lag := st.lag(now)
-	return lag > c.cfg.MaxLag || lag > c.cfg.MinLag && s.begun-st.age > uint64(c.cfg.MaxLagGroups)
+	return lag > c.cfg.MaxLag || lag > c.cfg.MinLag &&
+		(s.cfg.Order == track.Descending || s.begun-st.age > uint64(c.cfg.MaxLagGroups))
 }
 
 // newStream returns a held stream for log.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -31,13 +32,17 @@ type bottleneck struct {
 	count int
 	lose  int // every how many packets one is lost; 0: none
 	cut   bool
+	loss  float64 // the part of all packets that is lost at random
+	rnd   *rand.Rand
+
+	clients int
 }
 
 func (b *bottleneck) SendPacket(p simnet.Packet) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.count++
-	if b.cut || b.lose > 0 && b.count%b.lose == 0 {
+	if b.cut || b.lose > 0 && b.count%b.lose == 0 || b.loss > 0 && b.rnd.Float64() < b.loss {
 		return nil
 	}
 	now := time.Now()
@@ -60,41 +65,68 @@ func (b *bottleneck) set(lose int, cut bool) {
 	b.lose, b.cut = lose, cut
 }
 
+// newBottleneck makes a network whose links carry rate bytes per second, queue
+// at most queue bytes and take delay one way.
+func newBottleneck(rate, queue int, delay time.Duration) *bottleneck {
+	return &bottleneck{
+		rate: rate, queue: queue, delay: delay,
+		free: map[string]time.Time{}, rnd: rand.New(rand.NewPCG(1, 2)),
+	}
+}
+
+// serverAddr is where a bottleneck has its server.
+var serverAddr = &net.UDPAddr{IP: net.IPv4(1, 0, 0, 2), Port: 4443}
+
+// serve runs a Server on b until the test ends.
+func (b *bottleneck) serve(t *testing.T, cfg Config) *env {
+	conn := simnet.NewBlockingSimConn(serverAddr, b)
+	b.AddNode(serverAddr, conn)
+	return startOn(t, cfg, conn)
+}
+
+// dial connects another client to b's server.
+func (b *bottleneck) dial(t *testing.T, scheme string, cfg *quic.Config) moqt.Conn {
+	t.Helper()
+	b.mu.Lock()
+	b.clients++
+	addr := &net.UDPAddr{IP: net.IPv4(1, 1, byte(b.clients>>8), byte(b.clients)), Port: 1234}
+	b.mu.Unlock()
+	pc := simnet.NewBlockingSimConn(addr, b)
+	b.AddNode(addr, pc)
+	tr := &quic.Transport{Conn: pc}
+	t.Cleanup(func() { tr.Close(); pc.Close() })
+
+	target, err := parseTarget(scheme + "://relay.example:4443/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alpn := Protocols()
+	if target.webTransport {
+		alpn = []string{"h3"}
+	}
+	qc, err := tr.Dial(t.Context(), serverAddr, clientTLS(DialConfig{Insecure: true}, "relay.example", alpn...), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !target.webTransport {
+		return newQUICConn(qc, true)
+	}
+	client, err := connect(t.Context(), qc, target, Protocols(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
 // simulate runs f in a bubble, on each transport, with a pair over a network of
 // 8 Mbit/s, 40 ms round trip and a queue of 400 KB.
 func simulate(t *testing.T, f func(t *testing.T, b *bottleneck, client, server moqt.Conn)) {
 	for _, scheme := range []string{"moqt", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &bottleneck{rate: 1e6, queue: 400e3, delay: 20 * time.Millisecond, free: map[string]time.Time{}}
-				serverAddr := &net.UDPAddr{IP: net.IPv4(1, 0, 0, 2), Port: 4443}
-				clientAddr := &net.UDPAddr{IP: net.IPv4(1, 0, 0, 1), Port: 1234}
-				serverConn := simnet.NewBlockingSimConn(serverAddr, b)
-				clientConn := simnet.NewBlockingSimConn(clientAddr, b)
-				b.AddNode(serverAddr, serverConn)
-				b.AddNode(clientAddr, clientConn)
-				e := startOn(t, Config{}, serverConn)
-				tr := &quic.Transport{Conn: clientConn}
-				t.Cleanup(func() { tr.Close(); clientConn.Close() })
-
-				target, err := parseTarget(scheme + "://relay.example:4443/")
-				if err != nil {
-					t.Fatal(err)
-				}
-				alpn := Protocols()
-				if target.webTransport {
-					alpn = []string{"h3"}
-				}
-				qc, err := tr.Dial(t.Context(), serverAddr, clientTLS(DialConfig{Insecure: true}, "relay.example", alpn...), quicConfig())
-				if err != nil {
-					t.Fatal(err)
-				}
-				var client moqt.Conn = newQUICConn(qc, true)
-				if target.webTransport {
-					if client, err = connect(t.Context(), qc, target, Protocols(), false); err != nil {
-						t.Fatal(err)
-					}
-				}
+				b := newBottleneck(1e6, 400e3, 20*time.Millisecond)
+				e := b.serve(t, Config{})
+				client := b.dial(t, scheme, quicConfig())
 				server := e.accepted()
 				f(t, b, client, server)
 				client.CloseWithError(0, "")
