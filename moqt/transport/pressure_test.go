@@ -54,13 +54,20 @@ func newProgramme(rate int, priorities bool) *programme {
 	}
 }
 
+// A serving answers SUBSCRIBE with the tracks of a programme. It is asked for
+// nothing else.
+type serving struct {
+	moqt.Handler
+	*programme
+}
+
 // HandleSubscribe implements moqt.Handler.
-func (p *programme) HandleSubscribe(r *moqt.SubscribeRequest) {
+func (s serving) HandleSubscribe(r *moqt.SubscribeRequest) {
 	switch r.Name.Name {
 	case "video":
-		r.Accept(p.video)
+		r.Accept(s.video)
 	case "audio":
-		r.Accept(p.audio)
+		r.Accept(s.audio)
 	default:
 		r.Reject(wire.RequestDoesNotExist, "no such track")
 	}
@@ -229,15 +236,13 @@ func watch(t *testing.T, client moqt.Conn, half time.Time) *viewer {
 	return v
 }
 
-// ask asks for a track that does not exist, every 100 ms for d, and notes how
-// long the answer takes.
+// ask asks for tracks that do not exist, every 100 ms for d, and notes how long
+// the answers take.
 func (v *viewer) ask(t *testing.T, d time.Duration) {
-	for i := range int(d / (100 * time.Millisecond)) {
+	end := time.Now().Add(d)
+	for i := 0; time.Now().Before(end); i++ {
 		asked := time.Now()
 		_, err := v.s.Subscribe(t.Context(), track.Name{Namespace: track.MustNamespace("live"), Name: fmt.Sprint("none", i)}, track.SubscribeOptions{})
-		if v.s.Conn().Context().Err() != nil {
-			return
-		}
 		if re, ok := errors.AsType[*moqt.RequestError](err); !ok || re.Code != wire.RequestDoesNotExist {
 			t.Errorf("Subscribe: %v", err)
 			return
@@ -269,7 +274,7 @@ func (l load) play(t *testing.T, scheme string) (v *viewer) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBottleneck(l.link/8, int(float64(l.link/8)*l.queue.Seconds()), l.rtt/2)
 		p := newProgramme(l.video, !l.off)
-		cfg := moqt.Config{Handler: serving{p}}
+		cfg := moqt.Config{Handler: serving{programme: p}}
 		if l.off {
 			cfg.Egress = moqt.EgressConfig{
 				MinAhead: 1 << 30, MaxAhead: 1 << 30, MaxLag: time.Hour, MaxLagGroups: 1 << 30, Stall: time.Hour,
@@ -308,13 +313,6 @@ func (l load) play(t *testing.T, scheme string) (v *viewer) {
 	})
 	return v
 }
-
-// serving is a programme as a moqt.Handler, of which nothing else is asked.
-type serving struct{ *programme }
-
-func (serving) HandlePublish(*moqt.PublishRequest)                       {}
-func (serving) HandlePublishNamespace(*moqt.PublishNamespaceRequest)     {}
-func (serving) HandleSubscribeNamespace(*moqt.SubscribeNamespaceRequest) {}
 
 // A probeConn is a connection of which the test sees what has not left. It can
 // be one that has no priorities (flat), or tells nobody else (blind).
@@ -408,7 +406,10 @@ func TestPriorityUnderPressure(t *testing.T) {
 		on.log(t, l.d)
 		on.checkAudio(t, l.d)
 		atMost(t, "audio p99", percentile(on.audio.delays, .99), 150*time.Millisecond)
-		atMost(t, "control p99", percentile(on.control, .99), 2*l.rtt)
+		// About one packet in a hundred is lost to the full queue, whatever it
+		// holds. Finding that out takes a round trip of the link as it then is.
+		atMost(t, "control p95", percentile(on.control, .95), 2*l.rtt)
+		atMost(t, "control p99", percentile(on.control, .99), 2*(l.rtt+l.queue))
 		atMost(t, "video p99", percentile(on.video.delays, .99), time.Second)
 		// A key frame takes 0.26 s of the link by itself.
 		atMost(t, "key frames p99", percentile(on.video.keys, .99), 700*time.Millisecond)
