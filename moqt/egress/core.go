@@ -265,15 +265,20 @@ func (c *core) admit(now time.Time) (best *stream) {
 }
 
 // admittedBefore reports whether st gets a stream before other. Of one class,
-// subgroups come before fetches that have not waited for long.
+// subgroups come before fetches that have not waited for long, and then the
+// subscription whose last stream is the oldest: where streams are short, all
+// get some.
 func (st *stream) admittedBefore(now time.Time, other *stream) bool {
-	if a, b := st.fetch != nil, other.fetch != nil; a != b && st.class() == other.class() {
+	if st.sub == other.sub || st.class() != other.class() {
+		return st.before(other)
+	}
+	if a, b := st.fetch != nil, other.fetch != nil; a != b {
 		if a {
 			return now.Sub(st.since) >= fetchPatience
 		}
 		return now.Sub(other.since) < fetchPatience
 	}
-	return st.before(other)
+	return st.sub.lastID < other.sub.lastID
 }
 
 // opened takes the result of opOpen.
@@ -288,7 +293,7 @@ func (c *core) opened(now time.Time, st *stream, result result) {
 	s.blocked = time.Time{}
 	st.state = streaming
 	c.lastID++
-	st.id = c.lastID
+	st.id, s.lastID = c.lastID, c.lastID
 	s.opened++
 	c.open++
 	c.counts.opened++

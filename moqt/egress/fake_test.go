@@ -77,7 +77,7 @@ func (s exactStream) Unsent() int {
 	switch {
 	case s.reset != nil:
 		return 0
-	case !s.conn.hold:
+	case !s.conn.hold && !s.hold:
 		s.left = len(s.data)
 	}
 	return len(s.data) - s.left
@@ -92,7 +92,8 @@ type fakeStream struct {
 	credit          int
 	urgency         int
 	stopped         bool
-	left            int // bytes, when it was last asked
+	left            int  // bytes, when it was last asked
+	hold            bool // nothing of it leaves any more
 	fin             bool
 	reset           *wire.ResetCode
 }

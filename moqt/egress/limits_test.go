@@ -421,7 +421,7 @@ func TestRemove(t *testing.T) {
 	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: keep.cfg})
 	r.core.handle(r.now, event{kind: evDirty, sub: sub})
 	r.run()
-	expect(t, "streams", r.sent(), "0/0 0..0 first FIN", "1/0 0..2 first GOING_AWAY", "0/0 0..0 first FIN", "1/0 0..2 first ")
+	expect(t, "streams", r.sent(), "0/0 0..0 first FIN", "0/0 0..0 first FIN", "1/0 0..2 first GOING_AWAY", "1/0 0..2 first ")
 	expect(t, "done", r.done, "video SUBSCRIPTION_ENDED 2")
 	tr.End(track.DoneGoingAway, "")
 	r.run()

@@ -28,6 +28,7 @@ type subscription struct {
 	begun   uint64    // how often a newer group became the newest since
 	passed  bool      // a group after the end group was seen
 	opened  uint64    // streams, for PUBLISH_DONE
+	lastID  uint64    // of its last stream
 	deficit int       // bytes it may write in its turn
 	blocked time.Time // since when it has had no credit; zero: it has
 	since   time.Time // it was added, or began to forward

@@ -89,6 +89,11 @@ func stamped(size int) []byte {
 	return b
 }
 
+// sinceStamp returns how long ago o was written.
+func sinceStamp(o track.Object) time.Duration {
+	return time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(o.Payload))))
+}
+
 func (p *programme) airVideo(t *testing.T, d time.Duration) {
 	frame := p.rate / 8 / (videoFPS + 7)
 	begun := time.Now()
@@ -146,9 +151,7 @@ type received struct {
 }
 
 func (r *received) take(g uint64, o track.Object, half time.Time) {
-	sent := time.Unix(0, int64(binary.BigEndian.Uint64(o.Payload)))
-	now := time.Now()
-	d := now.Sub(sent)
+	now, d := time.Now(), sinceStamp(o)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.delays = append(r.delays, d)
@@ -400,7 +403,7 @@ func (v *viewer) checkAudio(t *testing.T, d time.Duration) {
 // TestPriorityUnderPressure offers 3 Mbit/s of video, and audio, to a link of 2
 // Mbit/s whose round trip is 60 ms, which its full queue makes 100 ms.
 func TestPriorityUnderPressure(t *testing.T) {
-	l := load{link: 2e6, video: 3e6, rtt: 60 * time.Millisecond, queue: 40 * time.Millisecond, d: 20 * time.Second}
+	l := load{link: 2e6, video: 3e6, rtt: 60 * time.Millisecond, queue: 40 * time.Millisecond, d: 20 * time.Second / slowdown}
 	both(t, func(t *testing.T, scheme string) {
 		on := l.play(t, scheme)
 		on.log(t, l.d)
@@ -443,7 +446,7 @@ func TestOverload(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("link=%d", tt.link), func(t *testing.T) {
 			both(t, func(t *testing.T, scheme string) {
-				l := load{link: tt.link, video: 5e6, rtt: 40 * time.Millisecond, queue: 100 * time.Millisecond, d: time.Minute}
+				l := load{link: tt.link, video: 5e6, rtt: 40 * time.Millisecond, queue: 100 * time.Millisecond, d: time.Minute / slowdown}
 				v := l.play(t, scheme)
 				v.log(t, l.d)
 				v.checkAudio(t, l.d)
@@ -451,7 +454,7 @@ func TestOverload(t *testing.T) {
 				atMost(t, "video p99", percentile(v.video.delays, .99), tt.video)
 				atMost(t, "video p99 of the second half", percentile(v.video.late, .99), tt.video)
 				atMost(t, "freeze", v.video.freeze, time.Second)
-				if got := float64(v.video.shownObjects()) / float64(60*videoFPS); got < tt.shown {
+				if got := float64(v.video.shownObjects()) / float64(int(l.d/time.Second)*videoFPS); got < tt.shown {
 					t.Errorf("%.2f of the video can be shown, want %.2f", got, tt.shown)
 				}
 			})
@@ -463,7 +466,7 @@ func TestOverload(t *testing.T) {
 // that is less than what is offered.
 func TestRandomLoss(t *testing.T) {
 	both(t, func(t *testing.T, scheme string) {
-		l := load{link: 20e6, video: 5e6, rtt: 40 * time.Millisecond, queue: 100 * time.Millisecond, loss: .01, d: 20 * time.Second}
+		l := load{link: 20e6, video: 5e6, rtt: 40 * time.Millisecond, queue: 100 * time.Millisecond, loss: .01, d: 20 * time.Second / slowdown}
 		v := l.play(t, scheme)
 		v.log(t, l.d)
 		v.checkAudio(t, l.d)
@@ -476,7 +479,7 @@ func TestRandomLoss(t *testing.T) {
 // truth, when the scheduler is told and when it has to estimate.
 func TestUnsentIsBetterThanTheEstimate(t *testing.T) {
 	both(t, func(t *testing.T, scheme string) {
-		l := load{link: 4e6, video: 5e6, rtt: 40 * time.Millisecond, queue: 100 * time.Millisecond, d: 30 * time.Second}
+		l := load{link: 4e6, video: 5e6, rtt: 40 * time.Millisecond, queue: 100 * time.Millisecond, d: 20 * time.Second / slowdown}
 		told := l.play(t, scheme)
 		told.log(t, l.d)
 		l.blind = true
