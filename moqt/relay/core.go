@@ -172,7 +172,7 @@ func (c *core) subscribe(now time.Time, name wire.FullTrackName, sub subscriber,
 			break
 		}
 		e := c.open(now, name)
-		e.waiting = append(e.waiting, waiter{sub: sub})
+		e.waiting = append(e.waiting, c.waiter(now, sub, hold))
 		c.connect(now, e, able[0])
 	case src != nil:
 		// Its session is gone, but may be back before the grace ends.
@@ -234,10 +234,15 @@ func (c *core) join(now time.Time, e *entry, sub subscriber, hold time.Duration)
 	case e.track != nil:
 		c.admit(now, e, sub, false)
 	case len(e.links) > 0:
-		e.waiting = append(e.waiting, waiter{sub: sub})
+		e.waiting = append(e.waiting, c.waiter(now, sub, hold))
 	default:
 		c.hold(now, e.name, sub, hold)
 	}
+}
+
+// waiter returns sub as one that waits for an answer, and for a publisher for d.
+func (c *core) waiter(now time.Time, sub subscriber, d time.Duration) waiter {
+	return waiter{sub: sub, patience: now.Add(min(d, c.cfg.MaxRendezvous))}
 }
 
 // hold keeps sub until a publisher appears, within bounds.
@@ -256,7 +261,9 @@ func (c *core) hold(now time.Time, name wire.FullTrackName, sub subscriber, d ti
 		e = c.open(now, name)
 	}
 	c.held++
-	e.waiting = append(e.waiting, waiter{sub: sub, until: now.Add(d)})
+	w := c.waiter(now, sub, d)
+	w.until = w.patience
+	e.waiting = append(e.waiting, w)
 	c.arm(e)
 }
 

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -71,6 +72,9 @@ type waiter struct {
 	sub      subscriber
 	until    time.Time // zero: as long as the connect takes
 	sessions bool      // it reads sessions alone
+	// patience ends with its RENDEZVOUS_TIMEOUT: until then it waits for
+	// another publisher when the one that was asked is lost.
+	patience time.Time
 }
 
 // held reports whether nobody is there to ask for e.
@@ -299,16 +303,25 @@ func (c *core) failed(now time.Time, e *entry, l *link, err error) {
 	waiting := e.waiting
 	e.waiting = nil
 	back := l.src.lost() || slices.ContainsFunc(c.sessions(e.name.Namespace), (*source).lost)
+	_, refused := errors.AsType[*track.RequestError](err)
 	c.drop(e)
 	for _, w := range waiting {
+		var d time.Duration
+		if back {
+			d = c.cfg.Grace
+		}
+		if !refused {
+			d = max(d, w.patience.Sub(now))
+		}
 		switch {
-		case !back:
+		case d <= 0:
 			c.do(actReject{w.sub, code, reason})
 		case w.sessions: // it looks after returns itself
 			c.do(actReject{w.sub, wire.RequestTimeout, "the publisher's session ended"})
 		default:
-			// The session went away under the request. It may be back in time.
-			c.hold(now, e.name, w.sub, c.cfg.Grace)
+			// The session went away under the request. It, or another one, may
+			// come in time.
+			c.hold(now, e.name, w.sub, d)
 		}
 	}
 }

@@ -297,6 +297,9 @@ func (o *remotePublication) accept(into *track.Track, paused bool) {
 	if into == nil {
 		into = o.req.Track()
 	}
+	if l := o.req.Params.LargestObject; l != nil {
+		into.Report(*l) // before somebody else is told of the track
+	}
 	o.req.Target(into) // ours to end, so that it survives the session
 	o.req.AcceptWith(track.SubscribeOptions{Paused: paused})
 }
