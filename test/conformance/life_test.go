@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/moqttest"
 	"github.com/broadcastd/broadcastd/moqt/relay"
 	"github.com/broadcastd/broadcastd/moqt/wire"
@@ -105,6 +109,31 @@ func TestLife(t *testing.T) {
 		late.AcceptUni().Expect(header(1, 30), object("a"))
 		late.noData(t, "the groups before")
 	})
+	relayed("17_a_publisher_flaps", func(t *testing.T, n *net) {
+		var subs []*peer
+		for range 50 {
+			sub := n.peer()
+			sub.subscribe(video, wire.Params{RendezvousTimeout: ms(10_000)})
+			subs = append(subs, sub)
+		}
+		for i := range 20 {
+			pub := n.peer()
+			pub.announce(cam)
+			if i == 19 {
+				_, up := pub.asked(t)
+				up.Send(wire.SubscribeOK{TrackAlias: 1})
+				pub.OpenUni(header(1, 1), object("x")).Close()
+				break
+			}
+			time.Sleep(200 * time.Millisecond)
+			pub.cut()
+		}
+		for i, sub := range subs {
+			if got := sub.groups(t, 1)[0].payloads(); !slices.Equal(got, []string{"x"}) {
+				t.Errorf("subscriber %d got %q", i, got)
+			}
+		}
+	})
 	relayed("18_a_silent_publisher", func(t *testing.T, n *net) {
 		pub, sub := n.peer(), n.peer()
 		pub.announce(cam)
@@ -149,4 +178,72 @@ func TestLife(t *testing.T) {
 			t.Errorf("the other track brings %q", got)
 		}
 	})
+	t.Run("41_gauges_return_to_zero", func(t *testing.T) {
+		reg := prometheus.NewRegistry()
+		cfg := relay.Config{Grace: -1, Registerer: reg, Session: moqt.Config{Registerer: reg}}
+		run(t, cfg, func(t *testing.T, n *net) {
+			for i := range 6 { // each way out
+				pub, sub, watcher := n.peer(), n.peer(), n.peer()
+				watcher.Open(wire.SubscribeNamespace{RequestID: watcher.id()}).Expect(wire.RequestOK{})
+				space := pub.announce(cam)
+				down := sub.subscribe(video, wire.Params{})
+				_, up := pub.asked(t)
+				up.Send(wire.SubscribeOK{TrackAlias: 1})
+				message[wire.SubscribeOK](t, down, wire.TypeSubscribe)
+				data := pub.OpenUni(header(1, 1), object("x"))
+				sub.subscribe(wire.FullTrackName{Namespace: ns("nobody")}, wire.Params{RendezvousTimeout: ms(5000)})
+				synctest.Wait()
+				switch i {
+				case 0:
+					up.Send(wire.PublishDone{Status: wire.PublishDoneTrackEnded, StreamCount: 1})
+					up.Close()
+					data.Close()
+					space.Reset(wire.ResetCancelled)
+				case 1:
+					pub.cut()
+				case 2:
+					sub.cut()
+				case 3:
+					down.Stop(wire.ResetCancelled)
+					down.Reset(wire.ResetCancelled)
+				case 4:
+					data.Send(objectOf(wire.ObjectHeader{Status: 9}, false, "")) // closes the publisher's session
+				case 5:
+					up.Reset(wire.ResetInternalError)
+				}
+				time.Sleep(time.Second)
+				for _, p := range []*peer{pub, sub, watcher} {
+					p.cut()
+				}
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				for name, v := range gauges(t, reg) {
+					if v != 0 {
+						t.Errorf("way out %d: %s is %v", i, name, v)
+					}
+				}
+			}
+		})
+	})
+}
+
+// gauges returns the gauges of a registry.
+func gauges(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]float64)
+	for _, f := range families {
+		for i, m := range f.GetMetric() {
+			if g := m.GetGauge(); g != nil {
+				out[fmt.Sprint(f.GetName(), i)] = g.GetValue()
+			}
+		}
+	}
+	if len(out) < 4 {
+		t.Fatalf("gathered %d gauges", len(out))
+	}
+	return out
 }

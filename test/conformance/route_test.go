@@ -92,6 +92,29 @@ func TestRoute(t *testing.T) {
 		up.Close()
 		down.ExpectError(wire.RequestUnauthorized, wire.TypeSubscribe)
 	})
+	t.Run("10.2.11_largest_object", func(t *testing.T) {
+		at := wire.Location{Group: 5, Object: 2}
+		through(t, relay.Config{}, wire.SubscribeOK{Params: wire.Params{LargestObject: &at}}, wire.Params{}, func(t *testing.T, l *live) {
+			largest := func(what string, got *wire.Location, want wire.Location) {
+				t.Helper()
+				if got == nil || *got != want {
+					t.Errorf("%s: LARGEST_OBJECT is %v, want %v", what, got, want)
+				}
+			}
+			late := func() *wire.Location {
+				return message[wire.SubscribeOK](t, l.peer().subscribe(video, wire.Params{}), wire.TypeSubscribe).Params.LargestObject
+			}
+			largest("as upstream told", l.ok.Params.LargestObject, at)
+			l.send(header(l.alias, 4), object("older")).Close()
+			synctest.Wait()
+			largest("behind an older object", late(), at)
+			l.send(header(l.alias, 6), object("a"), object("b")).Close()
+			l.sub.groups(t, 1)
+			largest("behind a newer one", late(), wire.Location{Group: 6, Object: 1})
+			l.down.Send(wire.RequestUpdate{RequestID: l.sub.id()})
+			largest("in the answer to an update", message[wire.RequestOK](t, l.down, wire.TypeRequestUpdate).Params.LargestObject, wire.Location{Group: 6, Object: 1})
+		})
+	})
 	relayed("9.5_PUBLISH_is_no_namespace", func(t *testing.T, n *net) {
 		pub, sub := n.peer(), n.peer()
 		pub.publish(t, wire.Publish{Track: video, TrackAlias: 4})
@@ -107,6 +130,19 @@ func TestRoute(t *testing.T) {
 			l.sub.groups(t, 1)
 			late.groups(t, 1)
 		})
+	})
+	relayed("9.5_forward_turns_upstream_on", func(t *testing.T, n *net) {
+		pub, sub := n.peer(), n.peer()
+		st := pub.Open(wire.Publish{RequestID: pub.id(), Track: video, TrackAlias: 4, Params: wire.Params{Forward: new(false)}})
+		on := message[wire.RequestOK](t, st, wire.TypePublish).Params.Forward
+		sub.subscribe(video, wire.Params{})
+		if on == nil || *on {
+			return // it is on already
+		}
+		m := message[wire.RequestUpdate](t, st, wire.TypePublish)
+		if m.Params.Forward == nil || !*m.Params.Forward {
+			t.Errorf("updated to %+v, want Forward 1", m.Params)
+		}
 	})
 	relayed("10.2.6_held", func(t *testing.T, n *net) {
 		pub, sub, short := n.peer(), n.peer(), n.peer()
