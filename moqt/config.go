@@ -78,6 +78,9 @@ type Limits struct {
 	TokenCache int
 	// Token bounds the value of one token, in bytes. 4096
 	Token int
+	// StreamStall is how long a data stream may stand still inside an object
+	// before it is stopped with DELIVERY_TIMEOUT. 30 s
+	StreamStall time.Duration
 	// Matches bounds the namespaces, and the tracks that cannot be offered, that
 	// the peer is told of for one prefix. 1024
 	Matches int
@@ -108,6 +111,7 @@ func (c Config) checked() (Config, error) {
 	l.FetchIdle = cmp.Or(l.FetchIdle, 30*time.Second)
 	l.EarlyWait = cmp.Or(l.EarlyWait, 2*time.Second)
 	l.ControlBytes = cmp.Or(l.ControlBytes, 1<<20)
+	l.StreamStall = cmp.Or(l.StreamStall, 30*time.Second)
 	l.TokenCache = cmp.Or(l.TokenCache, 16<<10)
 	l.Token = cmp.Or(l.Token, 4096)
 	l.Matches = cmp.Or(l.Matches, 1024)
@@ -151,6 +155,7 @@ func (c Config) checked() (Config, error) {
 		{"Limits.FetchIdle", l.FetchIdle},
 		{"Limits.DoneWait", l.DoneWait},
 		{"Limits.PublishWait", l.PublishWait},
+		{"Limits.StreamStall", l.StreamStall},
 		{"Limits.WriteTimeout", l.WriteTimeout},
 	} {
 		if d.value < 0 {

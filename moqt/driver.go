@@ -30,6 +30,7 @@ type driver struct {
 	unis    map[streamID]*uni
 	egress  *egress.Scheduler
 	serves  map[streamID]*egress.Handle
+	load    load                             // that the gauges were told
 	fetches map[streamID]*egress.FetchHandle // of the peer's FETCHes
 }
 
@@ -104,7 +105,10 @@ func (s *Session) Run(ctx context.Context) error {
 }
 
 // begin takes note that the session runs.
-func (d *driver) begin() { d.s.met.opened.Inc() }
+func (d *driver) begin() {
+	d.s.met.opened.Inc()
+	d.s.met.open.WithLabelValues(kindSession).Inc()
+}
 
 // finish tells that the session is over, for which se is the reason.
 func (d *driver) finish(se *SessionError) {
@@ -117,6 +121,8 @@ func (d *driver) finish(se *SessionError) {
 	for _, ev := range late {
 		d.do(s.core.handle(d.now(), ev))
 	}
+	d.measure()
+	s.met.open.WithLabelValues(kindSession).Dec()
 	close(s.done)
 	s.met.closed.WithLabelValues(s.met.code(se)).Inc()
 	s.cfg.Log.Info("session ended", "err", se)
@@ -266,6 +272,15 @@ func (d *driver) do(acts []action) {
 		default:
 			d.tell(a)
 		}
+	}
+	d.measure()
+}
+
+// measure tells the gauges what has changed.
+func (d *driver) measure() {
+	if l := d.s.core.load(); l != d.load {
+		d.s.met.measure(d.load, l)
+		d.load = l
 	}
 }
 

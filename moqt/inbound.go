@@ -88,6 +88,8 @@ func stopCode(err error) wire.ResetCode {
 	switch {
 	case errors.Is(err, wire.ErrMalformedTrack):
 		return wire.ResetMalformedTrack
+	case errors.Is(err, errStalled):
+		return wire.ResetDeliveryTimeout
 	case errors.Is(err, track.ErrTooOld):
 		return wire.ResetTooFarBehind
 	case errors.Is(err, track.ErrLimit):

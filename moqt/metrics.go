@@ -11,6 +11,7 @@ import (
 
 // What actCount counts. Requests are counted under the names of their messages.
 const (
+	kindSession  = "session"
 	kindDatagram = "datagram"
 	kindStream   = "stream"  // unidirectional
 	kindRequest  = "request" // a bidirectional one that holds no whole request
@@ -34,7 +35,50 @@ type metrics struct {
 	opened  prometheus.Counter
 	closed  *prometheus.CounterVec // code
 	counted *prometheus.CounterVec // kind, outcome
+	open    *prometheus.GaugeVec   // kind
 	egress  *egress.Metrics
+}
+
+// A load is how much of each kind a session has open: what it has opened less
+// what it has closed.
+type load struct{ requests, subscriptions, fetches, streams, namespaces, tokens int }
+
+// load returns what is open. After the end of the session nothing is.
+func (c *core) load() load {
+	if c.err != nil {
+		return load{}
+	}
+	l := load{
+		requests:      len(c.streams),
+		subscriptions: len(c.feeds) + len(c.offers) + len(c.served),
+		fetches:       c.fetching + len(c.fetches),
+		streams:       len(c.data) + len(c.filling),
+		namespaces:    c.offered + len(c.watchers) + len(c.trackers),
+		tokens:        len(c.tokens.tokens),
+	}
+	if c.control != 0 {
+		l.requests--
+	}
+	return l
+}
+
+// measure tells the gauges how l differs from what was told before.
+func (m *metrics) measure(was, l load) {
+	for _, k := range []struct {
+		kind     string
+		was, now int
+	}{
+		{kindRequest, was.requests, l.requests},
+		{"subscription", was.subscriptions, l.subscriptions},
+		{"fetch", was.fetches, l.fetches},
+		{kindStream, was.streams, l.streams},
+		{"namespace", was.namespaces, l.namespaces},
+		{"token", was.tokens, l.tokens},
+	} {
+		if k.was != k.now {
+			m.open.WithLabelValues(k.kind).Add(float64(k.now - k.was))
+		}
+	}
 }
 
 // newMetrics registers with reg, or takes what an earlier session registered. A
@@ -50,6 +94,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "broadcastd_moqt_sessions_closed_total",
 			Help: "MoQT sessions that ended, by termination code.",
 		}, []string{"code"})),
+		open: registered(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "broadcastd_moqt_open",
+			Help: "What MoQT sessions have open, by kind: sessions, request streams, subscriptions and fetches of either side, " +
+				"data streams that are received, namespaces and tokens of the peer.",
+		}, []string{"kind"})),
 		counted: registered(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "broadcastd_moqt_requests_total",
 			Help: "Requests answered, in both directions, early data dropped, and what a limit refused.",

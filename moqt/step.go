@@ -250,6 +250,9 @@ func (d *driver) stepNext() time.Time {
 		if u.state == uniHeader {
 			earlier(u.until)
 		}
+		if u.w != nil && u.state == uniFill && u.w.Partial() {
+			earlier(u.stalls)
+		}
 	}
 	return next
 }

@@ -28,6 +28,7 @@ type stream struct {
 	timer    timer
 	expiry   timer // of expires
 	patience timer // of the GOAWAY that was sent
+	whole    timer // of a message that has begun
 }
 
 // A role is what a request stream is for.
@@ -132,8 +133,12 @@ func (c *core) drain(st *stream) error {
 	if st.recvDone {
 		return nil
 	}
+	if len(rest) < len(buf) || len(rest) == 0 {
+		c.timers.stop(&st.whole)
+	}
 	if len(rest) > 0 { // most streams stay silent from here on and hold nothing
 		st.buf, c.held = append(buf[:0], rest...), c.held+len(rest)
+		c.awaitRest(st)
 	}
 	if !st.fin {
 		return nil
@@ -142,6 +147,21 @@ func (c *core) drain(st *stream) error {
 		return violation("stream ends inside a message")
 	}
 	return c.ended(st)
+}
+
+// awaitRest bounds the time in which a message that has begun has to be whole.
+func (c *core) awaitRest(st *stream) {
+	if st.whole.pos != 0 || st.role == nil && st.sid != c.control { // awaitRequest bounds the first one
+		return
+	}
+	c.arm(&st.whole, c.cfg.ResponseTimeout, func() error {
+		if st.sid == c.control {
+			return closing(wire.SessionControlMessageTimeout, "half a message on the control stream for %v", c.cfg.ResponseTimeout)
+		}
+		c.over(st, &RequestError{Code: wire.RequestTimeout, Reason: "half a message"})
+		c.abandon(st, wire.ResetCancelled)
+		return nil
+	})
 }
 
 // expected checks a message's type as soon as it is known.
@@ -318,6 +338,7 @@ func (c *core) reap(st *stream) {
 		return
 	}
 	c.timers.stop(&st.timer)
+	c.timers.stop(&st.whole)
 	c.held -= len(st.buf)
 	st.buf = nil
 	delete(c.streams, st.sid)

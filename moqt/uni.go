@@ -16,6 +16,7 @@ type uni struct {
 	recv    ReceiveStream
 	state   uniState
 	in      inbound
+	stalls  time.Time             // when an object that has begun has to have gone on
 	until   time.Time             // when the header has to be there
 	verdict chan verdict          // of a data stream: what to fill
 	w       *track.SubgroupWriter // of a subgroup stream that fills
@@ -149,12 +150,19 @@ func (d *driver) readSubgroup(u *uni) (event, error) {
 			return nil, err
 		}
 		u.w, u.state = v.w, uniFill
+		if d.steps != nil {
+			u.stalls = d.now().Add(d.s.cfg.Limits.StreamStall)
+		}
 	}
 	rest := u.in.rest
 	u.in.rest = nil
-	err := fill(u.w, rest, readerOf{u.recv})
+	err := fill(u.w, rest, patient{d, u})
 	if errors.Is(err, ErrWouldBlock) {
-		return nil, err
+		if !u.w.Partial() || d.now().Before(u.stalls) {
+			return nil, err
+		}
+		err = errStalled
+		u.w.Abort(stopCode(err))
 	}
 	if err != nil {
 		d.stopUni(u.recv, stopCode(err))

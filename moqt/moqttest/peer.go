@@ -305,3 +305,6 @@ func (s *PeerStream) ExpectStop(code wire.ResetCode) {
 		s.t.Fatalf("stream stopped with %v, want %v", got, code)
 	}
 }
+
+// StopPending reports whether STOP_SENDING has come.
+func (s *PeerStream) StopPending() bool { return s.send.Context().Err() != nil }
