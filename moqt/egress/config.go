@@ -78,11 +78,15 @@ type counts struct {
 	stalls  uint64  // subscriptions that ended for want of credit
 	expired uint64  // subgroups that a delivery timeout has ended
 	rate    float64 // bytes per second, a new measure; 0: none
+
+	datagrams        uint64 // handed to the transport
+	datagramsDropped uint64 // not sent: too late, too many, too large, or no room
 }
 
 // Metrics are the metrics of all egress schedulers of a process.
 type Metrics struct {
 	bytes, opened, fins, resets, stops, jumps, dropped, stalls, expired prometheus.Counter
+	datagrams, datagramsDropped                                         prometheus.Counter
 	rate                                                                prometheus.Histogram
 }
 
@@ -93,15 +97,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return register(reg, prometheus.NewCounter(prometheus.CounterOpts{Name: "broadcastd_moqt_egress_" + name, Help: help}))
 	}
 	return &Metrics{
-		bytes:   counter("bytes_total", "Bytes of subgroup streams handed to the transport."),
-		opened:  counter("streams_opened_total", "Subgroup streams opened."),
-		fins:    counter("streams_finished_total", "Subgroup streams sent to their end."),
-		resets:  counter("streams_reset_total", "Subgroup streams reset before their end."),
-		stops:   counter("streams_stopped_total", "Subgroup streams that the subscriber stopped."),
-		jumps:   counter("jumps_total", "Times a subscriber too far behind was taken to the newest group."),
-		dropped: counter("subgroups_dropped_total", "Subgroups not sent because newer ones came before there was a stream."),
-		stalls:  counter("stalls_total", "Subscriptions ended because the subscriber gave no credit."),
-		expired: counter("subgroups_expired_total", "Subgroups ended by a delivery timeout."),
+		bytes:            counter("bytes_total", "Bytes of subgroup streams handed to the transport."),
+		opened:           counter("streams_opened_total", "Subgroup streams opened."),
+		fins:             counter("streams_finished_total", "Subgroup streams sent to their end."),
+		resets:           counter("streams_reset_total", "Subgroup streams reset before their end."),
+		stops:            counter("streams_stopped_total", "Subgroup streams that the subscriber stopped."),
+		jumps:            counter("jumps_total", "Times a subscriber too far behind was taken to the newest group."),
+		dropped:          counter("subgroups_dropped_total", "Subgroups not sent because newer ones came before there was a stream."),
+		stalls:           counter("stalls_total", "Subscriptions ended because the subscriber gave no credit."),
+		expired:          counter("subgroups_expired_total", "Subgroups ended by a delivery timeout."),
+		datagrams:        counter("datagrams_total", "Objects handed to the transport as datagrams."),
+		datagramsDropped: counter("datagrams_dropped_total", "Datagrams not sent: too late, too many, too large, or the transport had no room."),
 		rate: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "broadcastd_moqt_egress_bandwidth_bytes_per_second",
 			Help:    "Estimates of connections that carried less than there was to send.",
@@ -135,6 +141,8 @@ func (m *Metrics) add(c counts) {
 	m.dropped.Add(float64(c.dropped))
 	m.stalls.Add(float64(c.stalls))
 	m.expired.Add(float64(c.expired))
+	m.datagrams.Add(float64(c.datagrams))
+	m.datagramsDropped.Add(float64(c.datagramsDropped))
 	if c.rate > 0 {
 		m.rate.Observe(c.rate)
 	}

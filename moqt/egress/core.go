@@ -47,13 +47,14 @@ const (
 type opcode uint8
 
 const (
-	opSleep opcode = iota // nothing until the next event, or until a time
-	opOpen                // stream: open it and tell the result
-	opWrite               // stream, data: write all or nothing and tell the result
-	opRank                // stream, urgency
-	opFin                 // stream
-	opReset               // stream, code
-	opDone                // sub, doneCode, reason, streams: it is over
+	opSleep    opcode = iota // nothing until the next event, or until a time
+	opOpen                   // stream: open it and tell the result
+	opWrite                  // stream, data: write all or nothing and tell the result
+	opRank                   // stream, urgency
+	opFin                    // stream
+	opReset                  // stream, code
+	opDatagram               // data
+	opDone                   // sub, doneCode, reason, streams: it is over
 )
 
 // An action is one thing to do. It is valid until the next call of next.
@@ -114,6 +115,7 @@ type core struct {
 	exact     bool      // the transport tells what has left
 	handed    []*stream // with unsent bytes, if exact
 	asked     []*stream // the last answer of inTransport
+	datagram  []byte    // the last one, its memory used again
 }
 
 func newCore(cfg Config) *core {
@@ -307,6 +309,13 @@ func (c *core) opened(now time.Time, st *stream, result result) {
 func (c *core) fill(now time.Time) action {
 	for {
 		st := c.pick()
+		if s, i, class := c.pickDatagram(now); s != nil && (st == nil || class <= st.class()) {
+			urgency := c.urgencyOf(class)
+			if !c.backlog.room(urgency) {
+				return c.sleep(now, true)
+			}
+			return c.sendDatagram(s, i, urgency)
+		}
 		if st == nil {
 			return c.sleep(now, false)
 		}

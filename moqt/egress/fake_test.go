@@ -36,8 +36,10 @@ type fakeOut struct {
 	window  int // credit of each new stream
 	streams []*fakeStream
 	stats   conn.Stats
-	exact   bool // its streams tell what has not left
-	hold    bool // nothing leaves any more
+	mtu     int      // of datagrams; 0: none are sent
+	grams   [][]byte // datagrams that were sent
+	exact   bool     // its streams tell what has not left
+	hold    bool     // nothing leaves any more
 }
 
 func newFakeOut() *fakeOut {
@@ -81,6 +83,16 @@ func (s exactStream) Unsent() int {
 		s.left = len(s.data)
 	}
 	return len(s.data) - s.left
+}
+
+func (c *fakeOut) SendDatagram(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(b) > c.mtu {
+		return errors.New("fake: too large")
+	}
+	c.grams = append(c.grams, bytes.Clone(b))
+	return nil
 }
 
 // A fakeStream is a stream of a fakeOut. The connection's lock guards it.

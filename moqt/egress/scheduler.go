@@ -260,6 +260,8 @@ func (e *Scheduler) do(now time.Time, a action) error {
 			a.stream.out.SetReliableBoundary()
 		}
 		e.core.handle(now, event{kind: evWrote, stream: a.stream, result: result, n: len(a.data)})
+	case opDatagram:
+		return e.sendDatagram(a.data)
 	case opRank:
 		a.stream.out.SetPriority(a.urgency, false)
 	case opFin:
@@ -272,6 +274,21 @@ func (e *Scheduler) do(now time.Time, a action) error {
 		a.sub.detach()
 		a.sub.done(a)
 	}
+	return nil
+}
+
+// sendDatagram sends b, or drops it if the transport cannot take it now, or ever
+// (section 11.3).
+func (e *Scheduler) sendDatagram(b []byte) error {
+	err := e.conn.SendDatagram(b)
+	if _, ended := errors.AsType[*conn.SessionError](err); ended {
+		return err
+	}
+	if err != nil {
+		e.core.counts.datagramsDropped++
+		return nil
+	}
+	e.core.counts.datagrams++
 	return nil
 }
 

@@ -34,6 +34,9 @@ type subscription struct {
 	since   time.Time // it was added, or began to forward
 	over    bool
 
+	datagrams     []track.Object // that wait, in order of arrival
+	seenDatagrams uint64         // of the track's datagrams
+
 	fetch *fetch // nil, or this is a FETCH: of one stream, which no log fills
 }
 
@@ -93,6 +96,7 @@ func (c *core) sync(now time.Time, s *subscription) {
 	for _, log := range logs {
 		c.arrive(now, s, log)
 	}
+	c.arriveDatagrams(s)
 	s.joined = true
 	for i := len(s.streams) - 1; i >= 0; i-- {
 		if i >= len(s.streams) {
@@ -183,18 +187,28 @@ func (c *core) conclude(s *subscription) {
 	if s.over || slices.ContainsFunc(s.streams, func(st *stream) bool { return s.cfg.Forward || st.state != held }) {
 		return
 	}
-	// An end seen now has no subgroup after it that Since would miss.
+	if len(s.datagrams) > 0 {
+		return
+	}
+	// An end seen now has nothing after it that the look-ups would miss.
 	code, reason, ended := s.cfg.Track.Ended()
-	if _, next := s.cfg.Track.Since(s.seen); ended && next == s.seen {
+	if ended && s.sawAll() {
 		c.finish(s, wire.ResetCancelled, code, reason)
 	} else if s.passed {
 		c.finish(s, wire.ResetCancelled, wire.PublishDoneSubscriptionEnded, "the end group has passed")
 	}
 }
 
+// sawAll reports whether s has seen everything that has come to its track.
+func (s *subscription) sawAll() bool {
+	_, subgroups := s.cfg.Track.Since(s.seen)
+	_, datagrams := s.cfg.Track.Datagrams(s.seenDatagrams)
+	return subgroups == s.seen && datagrams == s.seenDatagrams
+}
+
 // finish ends s and resets the streams that it has.
 func (c *core) finish(s *subscription, code wire.ResetCode, doneCode wire.PublishDoneCode, reason string) {
-	s.over = true
+	s.over, s.datagrams = true, nil
 	for len(s.streams) > 0 {
 		c.drop(s.streams[len(s.streams)-1], code)
 	}
@@ -225,6 +239,7 @@ func (c *core) update(now time.Time, s *subscription, u Sub) {
 	s.cfg.Start, s.cfg.EndGroup, s.cfg.Forward = u.Start, u.EndGroup, u.Forward
 	s.cfg.ObjectTimeout, s.cfg.SubgroupTimeout = u.ObjectTimeout, u.SubgroupTimeout
 	s.passed = s.passed && s.newest >= u.EndGroup
+	s.keepDatagrams()
 	for i := len(s.streams) - 1; i >= 0; i-- {
 		st := s.streams[i]
 		switch {
