@@ -460,3 +460,40 @@ func TestRequestGoaway(t *testing.T) {
 		})
 	})
 }
+
+// TestMatches is about how many namespaces a peer is told of for one prefix.
+func TestMatches(t *testing.T) {
+	t.Run("10.6.2 too many to begin with", func(t *testing.T) {
+		cfg := moqt.Config{Limits: moqt.Limits{Matches: 2}}
+		script(t, false, moqttest.Config{}, cfg, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+			p.Setup(wire.Setup{Other: []wire.KeyValue{{Type: 0x40b5a, Uint: 1}}})
+			for _, f := range []string{"a", "b", "c"} {
+				if _, err := s.Announce(t.Context(), ns("x", f), tracks{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.Open(wire.SubscribeNamespace{Prefix: ns("x")}).ExpectError(wire.RequestNamespaceTooLarge, wire.TypeSubscribeNamespace)
+			p.Open(wire.SubscribeNamespace{RequestID: 2, Prefix: ns("x", "a")}).Expect(wire.RequestOK{}, wire.NamespaceMsg{})
+		})
+	})
+	t.Run("10.18 too many in the end", func(t *testing.T) {
+		var req *moqt.SubscribeNamespaceRequest
+		cfg := moqt.Config{Limits: moqt.Limits{Matches: 2}, Handler: handler{subscribeNamespace: func(r *moqt.SubscribeNamespaceRequest) { req = r }}}
+		script(t, false, moqttest.Config{}, cfg, func(_ *testing.T, p *moqttest.Peer, _ *moqt.Session) {
+			p.Setup(wire.Setup{})
+			st := p.Open(wire.SubscribeNamespace{})
+			synctest.Wait()
+			req.Accept()
+			for _, f := range []string{"a", "b"} {
+				req.Announce(ns(f))
+			}
+			req.Withdraw(ns("a"))
+			req.Announce(ns("c"))
+			st.Expect(wire.RequestOK{}, wire.NamespaceMsg{Suffix: ns("a")}, wire.NamespaceMsg{Suffix: ns("b")},
+				wire.NamespaceDone{Suffix: ns("a")}, wire.NamespaceMsg{Suffix: ns("c")})
+			req.Announce(ns("d"))
+			st.ExpectReset(wire.ResetExcessiveLoad)
+			p.ExpectOpen()
+		})
+	})
+}

@@ -177,10 +177,7 @@ type (
 )
 
 // A reply answers a call of the application.
-type reply struct {
-	track *track.Track
-	err   error
-}
+type reply struct{ err error }
 
 // An action is what the core wants done. Actions are done in order, and none
 // of them waits.

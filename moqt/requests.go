@@ -143,10 +143,11 @@ func (c *core) parseUpdate(st *stream, body []byte) (m wire.RequestUpdate, ok bo
 		return m, false, err
 	}
 	tokens, refusal, err := c.tokens.resolve(m.Params.Tokens, false)
+	if err != nil {
+		return m, false, err
+	}
 	m.Params.Tokens = tokens
 	switch {
-	case err != nil:
-		return m, false, err
 	case refusal != nil:
 		c.refuseUpdate(st, refusal.Code, refusal.Reason)
 		return m, false, nil
