@@ -189,6 +189,7 @@ func (p *Publisher) newTrack(name string, priority uint8) *track.Track {
 			track.Property{Type: track.PropDefaultPriority, Uint: uint64(priority)},
 			track.Property{Type: track.PropDefaultGroupOrder, Uint: uint64(track.Descending)},
 		),
+		Local: true,
 	}, p.cfg.Track)
 }
 

@@ -115,6 +115,10 @@ func (c *core) syncFetch(now time.Time, s *subscription) {
 		return
 	}
 	st := s.streams[0]
+	if s.cfg.Track.Malformed() != nil { // section 2.4.2
+		c.finish(s, wire.ResetMalformedTrack, 0, "")
+		return
+	}
 	if st.state != streaming || st.behind() {
 		return
 	}

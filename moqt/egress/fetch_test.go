@@ -185,6 +185,18 @@ func TestFetchEnds(t *testing.T) {
 			"fetch GOING_AWAY",
 		},
 		{
+			"2.4.2 the track is malformed",
+			func(r *rig, s *subscription) {
+				r.run()
+				for _, payload := range []string{"one", "another"} {
+					_ = s.cfg.Track.WriteDatagram(track.Object{Payload: []byte(payload)})
+				}
+				r.core.handle(r.now, event{kind: evDirty, sub: s})
+			},
+			[]string{"0/0 in 0: 100", "0/1 in 1: 0 cut", "MALFORMED_TRACK"},
+			"fetch MALFORMED_TRACK",
+		},
+		{
 			"the peer stops it",
 			func(r *rig, _ *subscription) {
 				r.run()

@@ -23,6 +23,22 @@
 // it charges includes the unused ends of slabs and the index. Eviction turns a
 // log into an aborted one, so no cursor waits on it forever.
 //
+// # What is known
+//
+// Of every location a track says whether an object is there, whether none is,
+// or that it does not know (section 2.1): [Track.Fetch] reads a range so, and
+// [Track.Unknown] lists what is to be asked upstream. A [Filler] brings the
+// answer, which is cached beside what came live; subscriptions are not told. A
+// track claims no absence that its publisher has not stated, unless it is that
+// publisher's own (Info.Local).
+//
+// # Several sources
+//
+// Streams of two sources that bring the same subgroup are de-duplicated here:
+// the first is what readers see, the second is compared with it and goes on where
+// the first is cut. A contradiction makes the track malformed for good (section
+// 2.4.2).
+//
 // # Wake-ups
 //
 // After each commit, new subgroup or end the track calls its notifiers, with

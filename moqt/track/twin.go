@@ -64,7 +64,7 @@ func (w *SubgroupWriter) sameFields(known Object, h wire.ObjectHeader, length in
 
 // same returns an error unless both are one object (section 2.4.2).
 func same(a, b Object) error {
-	what := ""
+	var what string
 	switch {
 	case a.Status != b.Status:
 		what = "statuses"

@@ -1,6 +1,7 @@
 package track
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -316,15 +317,15 @@ func (w *SubgroupWriter) close() error {
 		defer w.mu.Unlock()
 	}
 	if err := w.writable(); err != nil {
-		w.abort(ResetInternalError)
-		return err
+		return cmp.Or(w.abort(ResetInternalError), err)
 	}
 	if len(w.head) > 0 || w.payload > 0 {
-		w.abort(ResetInternalError)
-		return &wire.Error{
+		err := &wire.Error{
 			Code: wire.SessionProtocolViolation, In: "object", Offset: len(w.head),
 			What: fmt.Sprintf("stream ended inside an object, %d bytes of payload missing", w.payload),
 		}
+		_ = w.t.judge(w.abort(ResetInternalError)) // of another source, which goes on
+		return err
 	}
 	if w.standby {
 		return w.closeStandby()
@@ -380,9 +381,7 @@ func (w *SubgroupWriter) Abort(code ResetCode) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 	}
-	if err := w.abort(code); err != nil {
-		w.t.judge(err) //nolint:errcheck // it is another source that is at fault
-	}
+	_ = w.t.judge(w.abort(code)) // of another source, which goes on
 }
 
 func (w *SubgroupWriter) abort(code ResetCode) (err error) {
