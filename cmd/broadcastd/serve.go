@@ -156,7 +156,8 @@ func (s *server) wire() error {
 	s.relay, err = relay.New(relay.Config{
 		Session: moqt.Config{
 			Log: s.log, Registerer: reg,
-			TrackConfig:    track.Config{Roll: true}, // simple clients open one group, once
+			// Simple clients open one group, once.
+			TrackConfig:    track.Config{Roll: true, Budget: track.NewBudget(cacheBytes(s.cfg.MoQ.CacheBytes))},
 			Implementation: "broadcastd/" + version, JoinStrict: s.cfg.MoQ.Join == "strict",
 		},
 		Authorizer: authorizer{gate}, Grace: grace, Log: s.log, Registerer: reg,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -41,6 +42,35 @@ func adminKey(dir, configured string) (key string, made bool, err error) {
 		return "", false, fmt.Errorf("admin key: %w", err)
 	}
 	return key, true, nil
+}
+
+// cacheBytes returns what all tracks may cache: what is configured, or a quarter
+// of the memory that there is, at most 2 GiB.
+func cacheBytes(configured int64) int64 {
+	const most = int64(2 << 30)
+	if configured > 0 {
+		return configured
+	}
+	have := debug.SetMemoryLimit(-1) // math.MaxInt64 if nobody has set it
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		have = min(have, memTotal(string(text)))
+	}
+	return min(have/4, most)
+}
+
+// memTotal returns what /proc/meminfo says that the machine has, in bytes.
+func memTotal(meminfo string) int64 {
+	for line := range strings.Lines(meminfo) {
+		rest, ok := strings.CutPrefix(line, "MemTotal:")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		if err == nil && n > 0 && n < math.MaxInt64>>10 {
+			return n << 10
+		}
+	}
+	return math.MaxInt64
 }
 
 // limitMemory tells the garbage collector what the container may use, unless

@@ -91,6 +91,8 @@ type (
 		code   wire.PublishDoneCode
 		reason string
 	}
+	// actDrop lets go of what a track holds that has ended.
+	actDrop struct{ t *track.Track }
 	// actTake and actRefuse answer a PUBLISH. into is the track to continue,
 	// nil for the one that the offer has brought.
 	actTake struct {
@@ -154,6 +156,8 @@ func (r *Relay) perform(acts []action) {
 		case actEnd:
 			r.metrics.tracksEnded.Inc()
 			a.t.End(a.code, a.reason)
+		case actDrop:
+			a.t.Drop()
 		case actTake:
 			a.offer.accept(a.into, a.paused)
 		case actRefuse:

@@ -32,7 +32,7 @@ type Config struct {
 	// MaxRendezvous caps RENDEZVOUS_TIMEOUT (section 10.2.4). Zero means 10 s.
 	MaxRendezvous time.Duration
 	// MaxHeld is how many subscriptions may wait for a publisher at a time.
-	// Zero means 128.
+	// Zero means 128. One session may have half of that.
 	MaxHeld int
 	// MaxPublishers is how many publishers of one track are subscribed to at a
 	// time. Zero means 4.

@@ -31,7 +31,8 @@ type core struct {
 	epoch    uint64 // of the newest upstream attempt
 	shun     []shun // sources that are not asked for a track, in the order of their times
 	fills    []*fill
-	readers  int // subscriptions and fetches of sessions
+	ended    []ended // tracks that some may still read, in the order of their ends
+	readers  int     // subscriptions and fetches of sessions
 	counts   counts
 	acts     []action
 }
@@ -252,7 +253,7 @@ func (c *core) hold(now time.Time, name wire.FullTrackName, sub subscriber, d ti
 		c.do(actReject{sub, wire.RequestDoesNotExist, fmt.Sprintf("no publisher has announced a namespace of %s", name)})
 		return
 	}
-	if c.held >= c.cfg.MaxHeld {
+	if p := sub.session(); c.held >= c.cfg.MaxHeld || p != nil && p.held >= (c.cfg.MaxHeld+1)/2 {
 		c.do(actReject{sub, wire.RequestExcessiveLoad, "too many subscriptions wait for a publisher"})
 		return
 	}
@@ -260,11 +261,19 @@ func (c *core) hold(now time.Time, name wire.FullTrackName, sub subscriber, d ti
 	if e == nil {
 		e = c.open(now, name)
 	}
-	c.held++
+	c.holds(sub, 1)
 	w := c.waiter(now, sub, d)
 	w.until = w.patience
 	e.waiting = append(e.waiting, w)
 	c.arm(e)
+}
+
+// holds counts n more subscribers that are held.
+func (c *core) holds(sub subscriber, n int) {
+	c.held += n
+	if p := sub.session(); p != nil {
+		p.held += n
+	}
 }
 
 func (c *core) expireHeld(now time.Time, e *entry) {
@@ -272,7 +281,7 @@ func (c *core) expireHeld(now time.Time, e *entry) {
 		if w.until.After(now) {
 			return false
 		}
-		c.held--
+		c.holds(w.sub, -1)
 		c.do(actReject{w.sub, wire.RequestTimeout, fmt.Sprintf("no publisher of %s came in time", e.name)})
 		return true
 	})
@@ -292,7 +301,7 @@ func (c *core) unsubscribe(now time.Time, name wire.FullTrackName, sub subscribe
 	if i := slices.IndexFunc(e.waiting, func(w waiter) bool { return w.sub == sub }); i >= 0 {
 		e.waiting = slices.Delete(e.waiting, i, i+1)
 		if e.held() {
-			c.held--
+			c.holds(sub, -1)
 			if len(e.waiting) == 0 {
 				c.drop(e)
 			}
@@ -311,7 +320,7 @@ func (c *core) unsubscribe(now time.Time, name wire.FullTrackName, sub subscribe
 func (c *core) released(e *entry) {
 	for i := range e.waiting {
 		if !e.waiting[i].until.IsZero() {
-			c.held--
+			c.holds(e.waiting[i].sub, -1)
 			e.waiting[i].until = time.Time{}
 		}
 	}

@@ -189,6 +189,8 @@ func (r *rig) note(acts []action) {
 			r.logf("accept %s", a.sub.(*fakeSubscriber).name)
 		case actReject:
 			r.logf("reject %s %v", a.sub.(*fakeSubscriber).name, a.code)
+		case actDrop:
+			r.logf("drop")
 		case actAbortOpen:
 			r.logf("abort open")
 		case actEnd:
@@ -314,6 +316,23 @@ func TestHeldSubscriptionsAreBounded(t *testing.T) {
 	}
 	if r.c.held != 0 || len(r.c.tracks) != 0 {
 		t.Errorf("left over: %d held, %d tracks", r.c.held, len(r.c.tracks))
+	}
+}
+
+// One session may not take all of the room.
+func TestHeldSubscriptionsOfASessionAreBounded(t *testing.T) {
+	r := newRig(t)
+	r.c.cfg.MaxHeld = 4
+	for i := range 3 {
+		r.sub(fmt.Sprint(i)).peer = r.peer("greedy")
+		r.subscribe(video, fmt.Sprint(i), time.Second)
+	}
+	r.want("reject 2 EXCESSIVE_LOAD")
+	r.subscribe(video, "other", time.Second)
+	r.want()
+	r.pass(time.Second)
+	if r.c.held != 0 || r.peer("greedy").held != 0 {
+		t.Errorf("left over: %d held, %d of the session", r.c.held, r.peer("greedy").held)
 	}
 }
 
@@ -456,6 +475,8 @@ func TestTrackLingersWithoutSubscribers(t *testing.T) {
 	r.unsubscribe(video, "b")
 	r.pass(30 * time.Second)
 	r.want("release pub", "end TRACK_ENDED")
+	r.pass(10 * time.Second)
+	r.want("drop")
 	if len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
 		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), len(r.c.timers.h))
 	}
@@ -485,6 +506,8 @@ func TestAnswerThatNobodyWaitsForIsReleased(t *testing.T) {
 	r.want("connect one video new", "unask", "reject a TIMEOUT")
 	r.answer("one", nil)
 	r.want("release one")
+	r.pass(11 * time.Second)
+	r.want("drop")
 	if len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
 		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), len(r.c.timers.h))
 	}

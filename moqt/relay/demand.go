@@ -82,7 +82,7 @@ func (c *core) updated(now time.Time, name wire.FullTrackName, sub subscriber, w
 
 // rest is the end of a track that nobody has read for a while. What was offered
 // with PUBLISH stays, but pauses: it cannot be asked for again.
-func (c *core) rest(e *entry) {
+func (c *core) rest(now time.Time, e *entry) {
 	var offered []*link
 	for _, l := range e.links {
 		if l.offered {
@@ -90,7 +90,7 @@ func (c *core) rest(e *entry) {
 		}
 	}
 	if len(offered) == 0 || c.lone(e) {
-		c.end(e, wire.PublishDoneTrackEnded, "nobody subscribes any more")
+		c.end(now, e, wire.PublishDoneTrackEnded, "nobody subscribes any more")
 		return
 	}
 	for _, l := range e.links {

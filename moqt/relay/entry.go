@@ -129,7 +129,7 @@ func (c *core) open(now time.Time, name wire.FullTrackName) *entry {
 	e := &entry{name: name, subs: make(map[subscriber]bool)}
 	e.timer.f = func(now time.Time) { c.sweep(now, e) }
 	c.tracks[name] = e
-	if len(c.tracks) == 1 {
+	if !c.pulse.set() {
 		c.timers.set(&c.pulse, now.Add(pulse))
 	}
 	return e
@@ -167,9 +167,9 @@ func (c *core) sweep(now time.Time, e *entry) {
 	}
 	switch {
 	case due(e.grace) && !e.asking():
-		c.end(e, wire.PublishDoneInternalError, "the publisher was lost and did not return")
+		c.end(now, e, wire.PublishDoneInternalError, "the publisher was lost and did not return")
 	case due(e.idle):
-		c.rest(e)
+		c.rest(now, e)
 	case e.held():
 		c.expireHeld(now, e)
 	default:
@@ -211,12 +211,16 @@ func (c *core) connected(now time.Time, name wire.FullTrackName, epoch uint64, u
 	switch {
 	case l == nil && up != nil:
 		c.do(actRelease{up})
+		if e == nil || e.track != up.Track() {
+			c.discard(now, up.Track())
+		}
 	case l == nil:
 	case err != nil:
 		c.failed(now, e, l, err)
 	case e.track != nil && l.into == nil:
 		// Another one has brought the track meanwhile, which this one continues.
 		c.do(actRelease{up})
+		c.discard(now, up.Track())
 		e.unlink(l)
 		c.connect(now, e, l.src)
 	default:
@@ -349,10 +353,10 @@ func (c *core) upstreamEnded(now time.Time, name wire.FullTrackName, epoch uint6
 		c.widen(now, e, l.src)
 		c.arm(e)
 	case ended != nil && final(ended.Code):
-		c.end(e, ended.Code, ended.Reason)
+		c.end(now, e, ended.Code, ended.Reason)
 	case e.input():
 		c.do(actAbortOpen{e.track, wire.ResetInternalError})
-		c.end(e, wire.PublishDoneInternalError, "the publisher's session ended")
+		c.end(now, e, wire.PublishDoneInternalError, "the publisher's session ended")
 	default:
 		c.do(actAbortOpen{e.track, wire.ResetInternalError})
 		e.tried = nil
@@ -425,12 +429,13 @@ func (c *core) linger(now time.Time, e *entry) {
 
 // end ends a track for everybody. A closed track is never revived: the next
 // subscriber gets a new one.
-func (c *core) end(e *entry, code wire.PublishDoneCode, reason string) {
+func (c *core) end(now time.Time, e *entry, code wire.PublishDoneCode, reason string) {
 	for _, l := range slices.Clone(e.links) {
 		c.release(e, l)
 	}
 	if e.track != nil {
 		c.do(actEnd{e.track, code, reason})
+		c.discard(now, e.track)
 	}
 	c.drop(e)
 }
@@ -442,7 +447,7 @@ func (c *core) drop(e *entry) {
 	c.rejectInquiries(e, wire.RequestInternalError, "the track has ended")
 	c.timers.stop(&e.timer)
 	delete(c.tracks, e.name)
-	if len(c.tracks) == 0 {
+	if len(c.tracks)+len(c.shun)+len(c.ended) == 0 {
 		c.timers.stop(&c.pulse)
 	}
 }

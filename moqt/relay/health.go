@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
@@ -27,16 +28,52 @@ func (c *core) beat(now time.Time) {
 		if e.track == nil {
 			continue
 		}
-		if t, ok := any(e.track).(interface{ Expire(time.Time) }); ok { //nolint:unused // until the store has it
-			t.Expire(now)
-		}
+		e.track.Expire(now)
 		c.bury(now, e)
 		c.renumber(now, e)
 	}
 	c.shun = slices.DeleteFunc(c.shun, func(s shun) bool { return !s.until.After(now) })
-	if len(c.tracks) > 0 || len(c.shun) > 0 {
+	c.dropEnded(now)
+	if len(c.tracks)+len(c.shun)+len(c.ended) > 0 {
 		c.timers.set(&c.pulse, now.Add(pulse))
 	}
+}
+
+// An ended track is kept in memory for those who still read it, for a while.
+type ended struct {
+	t     *track.Track
+	since time.Time
+}
+
+const (
+	// remain is how long an ended track stays at least: a subscriber that was
+	// accepted a moment ago has not begun, and one that is busy is not seen.
+	remain = 10 * time.Second
+	// remainMost is how long it stays though it is read.
+	remainMost = time.Minute
+)
+
+// discard has t let go of its memory once nobody needs it any more.
+func (c *core) discard(now time.Time, t *track.Track) {
+	if slices.ContainsFunc(c.ended, func(e ended) bool { return e.t == t }) {
+		return
+	}
+	c.ended = append(c.ended, ended{t, now})
+	if !c.pulse.set() {
+		c.timers.set(&c.pulse, now.Add(pulse))
+	}
+}
+
+// dropEnded drops the tracks whose time has come.
+func (c *core) dropEnded(now time.Time) {
+	c.ended = slices.DeleteFunc(c.ended, func(e ended) bool {
+		age := now.Sub(e.since)
+		gone := age >= remainMost || age >= remain && e.t.Readers() == 0
+		if gone {
+			c.do(actDrop{e.t})
+		}
+		return gone
+	})
 }
 
 // bury releases sources whose sessions are silent although a newer one has
@@ -96,13 +133,13 @@ func (c *core) renumber(now time.Time, e *entry) {
 	case advanced(l.since, is):
 		l.heir = false // it goes on where the other one was
 	case is.stale > l.since.stale && now.Sub(l.since.at) >= pulse:
-		c.restart(e)
+		c.restart(now, e)
 	}
 }
 
-func (c *core) restart(e *entry) {
+func (c *core) restart(now time.Time, e *entry) {
 	c.counts.restarts++
-	c.end(e, wire.PublishDoneGoingAway, "the publisher has started over")
+	c.end(now, e, wire.PublishDoneGoingAway, "the publisher has started over")
 }
 
 // A shun is a source that is not asked for a track for a while.
@@ -122,7 +159,7 @@ const maxShuns = 1024
 // culprit.
 func (c *core) malformed(now time.Time, e *entry, l *link, reason string) {
 	if l.heir && len(e.links) == 1 {
-		c.restart(e)
+		c.restart(now, e)
 		return
 	}
 	c.blame(now, e, l.src, reason)
@@ -135,7 +172,7 @@ func (c *core) blame(now time.Time, e *entry, src *source, reason string) {
 		c.shun = slices.Delete(c.shun, 0, 1)
 	}
 	c.shun = append(c.shun, shun{src, e.name, now.Add(shunned)})
-	c.end(e, wire.PublishDoneMalformedTrack, reason)
+	c.end(now, e, wire.PublishDoneMalformedTrack, reason)
 }
 
 // shuns reports whether src is not to be asked for a track at the moment.

@@ -15,6 +15,7 @@ type metrics struct {
 	connects    *prometheus.CounterVec
 	fetches     *prometheus.CounterVec
 	fills       prometheus.Gauge
+	cache       prometheus.Gauge
 	decisions   *prometheus.CounterVec
 	told        counts // what of the core's counts is in the counters
 }
@@ -52,6 +53,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		fills: f.NewGauge(prometheus.GaugeOpts{
 			Name: "broadcastd_relay_fills", Help: "Holes in tracks that are being filled.",
 		}),
+		cache: f.NewGauge(prometheus.GaugeOpts{
+			Name: "broadcastd_relay_cache_bytes", Help: "What tracks from sessions hold in memory, within the budget that they share.",
+		}),
 		decisions: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "broadcastd_relay_decisions_total",
 			Help: "What the relay has decided about publishers and fetches, by kind.",
@@ -71,6 +75,7 @@ func (m *metrics) observe(c *core) {
 	m.subscribers.Set(float64(n))
 	m.held.Set(float64(c.held))
 	m.fills.Set(float64(len(c.fills)))
+	m.cache.Set(float64(c.cfg.Session.TrackConfig.Budget.Used()))
 	for _, d := range []struct {
 		kind      string
 		is, known uint64

@@ -40,7 +40,7 @@ func (c *core) announce(now time.Time, src *source) []action {
 			c.connect(now, e, src)
 		case src.local != nil || e.linked(src):
 		case e.input() && e.track != nil:
-			c.end(e, wire.PublishDoneGoingAway, "a newer session publishes the track")
+			c.end(now, e, wire.PublishDoneGoingAway, "a newer session publishes the track")
 		case c.lone(e):
 			c.switchTo(now, e, src)
 		default:
@@ -64,9 +64,9 @@ func (c *core) add(now time.Time, e *entry, src *source) {
 func (c *core) serveHeld(now time.Time, e *entry, src *source) {
 	waiting := e.waiting
 	e.waiting = nil
-	c.held -= len(waiting)
 	c.drop(e)
 	for _, w := range waiting {
+		c.holds(w.sub, -1)
 		c.joinLocal(now, src, e.name, w.sub, w.until.Sub(now))
 	}
 }
@@ -78,7 +78,7 @@ func (c *core) withdraw(now time.Time, src *source) []action {
 		// An established subscription outlives the announcement (section 6.2);
 		// a track that only waits for this source to come back does not.
 		if e.last == src && e.track != nil && len(e.links) == 0 && c.pickSession(e.name.Namespace, nil) == nil {
-			c.end(e, wire.PublishDoneTrackEnded, "the publisher has withdrawn the namespace")
+			c.end(now, e, wire.PublishDoneTrackEnded, "the publisher has withdrawn the namespace")
 		}
 	}
 	return c.take()

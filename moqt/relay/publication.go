@@ -25,7 +25,7 @@ func (c *core) published(now time.Time, src *source, name wire.FullTrackName, of
 	}
 	e := c.tracks[name]
 	if e != nil && e.input() {
-		c.end(e, wire.PublishDoneGoingAway, "a newer session publishes the track")
+		c.end(now, e, wire.PublishDoneGoingAway, "a newer session publishes the track")
 		e = nil
 	}
 	switch {

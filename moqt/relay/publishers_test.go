@@ -114,7 +114,7 @@ func TestSeveralPublishers(t *testing.T) {
 	})
 }
 
-// relays.md 8 row 11: a publisher that restarts with lower numbers is heard.
+// A publisher that restarts with lower numbers is heard.
 func TestPublisherThatCountsFromBelowAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

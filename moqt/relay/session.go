@@ -24,6 +24,7 @@ type peer struct {
 	told     chan struct{} // closed when a request was answered with refusal
 	telling  sync.Once
 	guard    guard
+	held     int // subscribers that wait for a publisher; the core's
 }
 
 // Serve runs a session on conn until it ends, as moqt.Session.Run does.

@@ -15,6 +15,9 @@ type timer struct {
 	pos int
 }
 
+// set reports whether t is going to run.
+func (t *timer) set() bool { return t.pos != 0 }
+
 // timers is a queue of timers by time.
 type timers struct{ h timerHeap }
 
