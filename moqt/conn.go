@@ -18,6 +18,8 @@ type (
 	Transport = conn.Transport
 	// A SendStream is the sending half of a stream.
 	SendStream = conn.SendStream
+	// A SharedWriter is a SendStream that can send bytes from where they are.
+	SharedWriter = conn.SharedWriter
 	// An Unsender is a SendStream that knows what of it has not left yet.
 	Unsender = conn.Unsender
 	// A ReceiveStream is the receiving half of a stream.

@@ -106,6 +106,14 @@ type SendStream interface {
 	Context() context.Context
 }
 
+// A SharedWriter is a SendStream that can send bytes from where they are.
+// Implementing it is optional.
+type SharedWriter interface {
+	// TryWriteShared is TryWrite for bytes that never change: the stream may keep p
+	// until it has ended.
+	TryWriteShared(p []byte) error
+}
+
 // An Unsender is a SendStream that knows how many of the bytes that it took have
 // not left in a packet yet, but for one packet more or less. Implementing it is
 // optional: without it a scheduler works with an estimate.

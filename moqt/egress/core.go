@@ -61,6 +61,7 @@ const (
 type action struct {
 	op       opcode
 	boundary bool // of a write: it ends where a reset must not cut
+	shared   bool // of a write: data never changes
 	urgency  int
 	stream   *stream
 	sub      *subscription
@@ -332,7 +333,7 @@ func (c *core) fill(now time.Time) action {
 			return c.sleep(now, true)
 		}
 		if data, boundary := st.data(); len(data) > 0 {
-			return action{op: opWrite, stream: st, data: data, boundary: boundary}
+			return action{op: opWrite, stream: st, data: data, boundary: boundary, shared: len(st.head) == 0}
 		}
 		c.settle(now, st) // evicted
 		if a, ok := c.dequeue(); ok {

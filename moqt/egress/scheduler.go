@@ -249,10 +249,11 @@ func (e *Scheduler) do(now time.Time, a action) error {
 			return err
 		}
 		a.stream.out = out
+		a.stream.shared, _ = out.(conn.SharedWriter)
 		_, exact := out.(conn.Unsender)
 		e.core.handle(now, event{kind: evOpened, stream: a.stream, result: result, exact: exact})
 	case opWrite:
-		result, err := e.result(a.stream.out.TryWrite(a.data))
+		result, err := e.result(a.stream.write(a.data, a.shared))
 		if err != nil {
 			return err
 		}

@@ -22,15 +22,16 @@ const (
 // log, and the stream once there is one. Or it is that of a fetch. The core owns
 // it.
 type stream struct {
-	sub   *subscription
-	log   *track.Subgroup // nil of a fetch
-	fetch *fetch          // nil of a subgroup
-	out   conn.SendStream // for the scheduler; the core does not touch it
-	state streamState
-	id    uint64 // of the stream, on this connection
-	group uint64
-	age   uint64    // how many groups had begun on the subscription before it
-	since time.Time // when the subscription saw it
+	sub    *subscription
+	log    *track.Subgroup   // nil of a fetch
+	fetch  *fetch            // nil of a subgroup
+	out    conn.SendStream   // for the scheduler; the core does not touch it
+	shared conn.SharedWriter // out, if it can send bytes from where they are
+	state  streamState
+	id     uint64 // of the stream, on this connection
+	group  uint64
+	age    uint64    // how many groups had begun on the subscription before it
+	since  time.Time // when the subscription saw it
 
 	// What goes ahead of the log: the subgroup header and, if the subscriber
 	// enters in the middle, the first object's header once more, because an ID
@@ -135,6 +136,14 @@ func (st *stream) data() (b []byte, boundary bool) {
 		return nil, false
 	}
 	return st.log.Bytes(st.pos, st.chunk), false
+}
+
+// write hands b to the transport, which may keep it if it is shared.
+func (st *stream) write(b []byte, shared bool) error {
+	if shared && st.shared != nil {
+		return st.shared.TryWriteShared(b)
+	}
+	return st.out.TryWrite(b)
 }
 
 // advance takes n written bytes off what is to be sent.

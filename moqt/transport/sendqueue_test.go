@@ -20,7 +20,11 @@ func TestSendQueue(t *testing.T) {
 					p[i] = next
 					next++
 				}
-				q.append(p)
+				if rapid.Bool().Draw(t, "share") {
+					q.share(p)
+				} else {
+					q.append(p)
+				}
 				want = append(want, p...)
 			} else if got := q.front(rapid.IntRange(1, 2*blockSize).Draw(t, "limit")); got != nil {
 				if !bytes.HasPrefix(want, got) {
@@ -38,4 +42,16 @@ func TestSendQueue(t *testing.T) {
 			t.Fatal("holds something after clear")
 		}
 	})
+}
+
+// TestSendQueueSharesWithoutACopy: what never changes is written from where it is.
+func TestSendQueueSharesWithoutACopy(t *testing.T) {
+	var q sendQueue
+	p := make([]byte, 3*blockSize)
+	q.append(make([]byte, 10))
+	q.share(p)
+	q.drop(len(q.front(10)))
+	if got := q.front(1 << 20); len(got) != len(p) || &got[0] != &p[0] {
+		t.Errorf("front is %d bytes elsewhere, want the %d that were shared", len(got), len(p))
+	}
 }

@@ -57,7 +57,13 @@ func newSendStream(l *link, str quicSend, header []byte) *sendStream {
 
 // TryWrite implements moqt.SendStream. It takes up to maxQueued bytes more than
 // QUIC has room for, and p of any size when nothing is queued.
-func (s *sendStream) TryWrite(p []byte) error {
+func (s *sendStream) TryWrite(p []byte) error { return s.tryWrite(p, false) }
+
+// TryWriteShared implements moqt.SharedWriter. Only what fits into one frame is
+// copied, by QUIC.
+func (s *sendStream) TryWriteShared(p []byte) error { return s.tryWrite(p, true) }
+
+func (s *sendStream) tryWrite(p []byte, shared bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.broken(); err != nil {
@@ -84,7 +90,11 @@ func (s *sendStream) TryWrite(p []byte) error {
 	if s.queue.size > 0 && s.queue.size+len(p) > maxQueued {
 		return moqt.ErrWouldBlock
 	}
-	s.queue.append(p)
+	if shared {
+		s.queue.share(p)
+	} else {
+		s.queue.append(p)
+	}
 	if s.pumping == nil {
 		s.startPump()
 	}
