@@ -97,7 +97,7 @@ func FuzzFetchFill(f *testing.F) {
 				if state != track.FetchReady {
 					return append(list, fmt.Sprint(state)), err
 				}
-				list = append(list, fmt.Sprintf("%v %v %v %q", item.Kind, item.To, item.Object.Location(), item.Object.Payload))
+				list = append(list, fmt.Sprintf("%v %v %v %q %x", item.Kind, item.To, item.Object.Location(), item.Object.Payload, item.Object.Properties))
 			}
 		}
 		whole, errWhole := play(nil)
@@ -136,3 +136,22 @@ func TestFetchFillResumes(t *testing.T) {
 type blocked struct{}
 
 func (blocked) Read([]byte) (int, error) { return 0, ErrWouldBlock }
+
+// What an object's header says must outlive the buffer that it was read into.
+func TestFetchFillKeepsProperties(t *testing.T) {
+	tr := track.New(track.Name{}, track.Info{}, track.Config{})
+	rng := track.Range{End: track.Location{Group: 2}}
+	s := newFetchSink(tr.Fill(rng), rng, rng.End, track.Ascending, 1<<20)
+	w := wire.NewFetchWriter(track.Ascending)
+	props := wire.NewProperties(wire.KeyValue{Type: 0x3801, Bytes: []byte("these")})
+	b, _ := w.Append(nil, wire.FetchObject{Properties: props, Length: 100})
+	header := byte(len(b))
+	b = append(b, make([]byte, 100)...)
+	if err := s.fill(nil, &pieces{b: b, splits: []byte{header - 1, 99}}, make([]byte, 200)); err != nil {
+		t.Fatal(err)
+	}
+	item, _ := tr.Fetch(rng, track.Ascending).Next()
+	if !bytes.Equal(item.Object.Properties, props) {
+		t.Errorf("properties %x, want %x", item.Object.Properties, props)
+	}
+}

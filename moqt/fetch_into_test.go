@@ -276,6 +276,9 @@ func TestFetchResponse(t *testing.T) {
 				if got := f.items(t); !slices.Equal(got, tt.want) {
 					t.Errorf("got %v, want %v", got, tt.want)
 				}
+				if end := f.ok.End; groups12.End.Less(end) {
+					t.Errorf("FETCH_OK ends at %v, behind what was asked for", end)
+				}
 				st.ExpectFIN()
 				p.ExpectOpen()
 			})

@@ -133,7 +133,11 @@ func TestFetchJoining(t *testing.T) {
 		fetchable(t, moqt.Config{}, func(t *testing.T, p *moqttest.Peer, s *moqt.Session, tr *track.Track) {
 			go s.Publish(t.Context(), tr)
 			p.Accept()
+			start := time.Now()
 			p.Open(joining(1, wire.FetchRelativeJoining, 0, 0)).ExpectError(wire.RequestInvalidJoiningRequestID, wire.TypeFetch)
+			if took := time.Since(start); took != 2*time.Second {
+				t.Errorf("refused after %v, want 2s", took)
+			}
 		})
 	})
 }

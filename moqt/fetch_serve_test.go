@@ -427,3 +427,30 @@ func TestFetchFillTimeout(t *testing.T) {
 		})
 	}
 }
+
+// TestFetchBounds asks what of a range a track can answer.
+func TestFetchBounds(t *testing.T) {
+	tr := track.New(video, track.Info{}, track.Config{})
+	writeGroup(t, tr, 4, 3)
+	for _, tt := range []struct {
+		name      string
+		asked     track.Range
+		report    wire.Location
+		want      track.Location
+		beginning bool
+	}{
+		{"10.12.3 behind Largest", track.Range{Start: at(4, 3), End: at(9, 0)}, at(0, 0), at(0, 0), false},
+		{"10.12.3 cut at Largest", track.Range{Start: at(4, 2), End: at(9, 0)}, at(0, 0), at(4, 3), true},
+		{"10.12.3 not cut", track.Range{Start: at(0, 0), End: at(4, 2)}, at(0, 0), at(4, 2), true},
+		{"10.2.11 cut at what the publisher has told", track.Range{Start: at(4, 3), End: at(9, 0)}, at(6, 1), at(6, 2), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr.Report(tt.report)
+			r := moqt.FetchRequest{Range: tt.asked}
+			rng, last, err := r.Bounds(tr)
+			if (err == nil) != tt.beginning || err == nil && (rng != track.Range{Start: tt.asked.Start, End: tt.want} || last) {
+				t.Errorf("Bounds = %v, %t, %v, want an end at %v", rng, last, err, tt.want)
+			}
+		})
+	}
+}
