@@ -89,6 +89,7 @@ func (c *core) unpark(alias uint64, take func(*dataStream)) {
 func (c *core) dropAlias(alias uint64) {
 	c.cancelled.add(alias)
 	c.unpark(alias, func(d *dataStream) { c.stopEarly(d, wire.ResetCancelled) })
+	c.dropEarly(alias)
 }
 
 // subgroupEnd takes the end of a data stream.

@@ -59,7 +59,10 @@ type Limits struct {
 	// their track alias. Each holds one read, at most 2 KiB; flow control keeps
 	// the rest at the sender or in the transport. 64
 	EarlyStreams int
-	// EarlyWait is how long they wait, and how long a joining FETCH waits for what
+	// EarlyDatagrams bounds the datagrams that wait for it. They have 256 KiB at
+	// most. 64
+	EarlyDatagrams int
+	// EarlyWait is how long both wait, and how long a joining FETCH waits for what
 	// it may have overtaken. 2 s
 	EarlyWait time.Duration
 	// ControlBytes bounds what is held of unfinished messages and of requests
@@ -109,6 +112,7 @@ func (c Config) checked() (Config, error) {
 	l.EarlyStreams = cmp.Or(l.EarlyStreams, 64)
 	l.FillTimeout = cmp.Or(l.FillTimeout, 10*time.Second)
 	l.FetchIdle = cmp.Or(l.FetchIdle, 30*time.Second)
+	l.EarlyDatagrams = cmp.Or(l.EarlyDatagrams, 64)
 	l.EarlyWait = cmp.Or(l.EarlyWait, 2*time.Second)
 	l.ControlBytes = cmp.Or(l.ControlBytes, 1<<20)
 	l.StreamStall = cmp.Or(l.StreamStall, 30*time.Second)
@@ -131,6 +135,7 @@ func (c Config) checked() (Config, error) {
 		{"Fetches", l.Fetches},
 		{"DataStreams", l.DataStreams},
 		{"EarlyStreams", l.EarlyStreams},
+		{"EarlyDatagrams", l.EarlyDatagrams},
 		{"Matches", l.Matches},
 		{"Token", l.Token},
 	} {

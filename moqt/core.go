@@ -76,7 +76,8 @@ type core struct {
 	aliases   map[uint64]*feed
 	cancelled recent
 	data      map[streamID]*dataStream
-	parked    []*dataStream       // they wait for their alias, in order of arrival
+	parked    []*dataStream // they wait for their alias, in order of arrival
+	early     earlyDatagrams
 	fetches   map[uint64]*fetch   // our FETCHes by request ID
 	filling   map[streamID]*fetch // their data streams
 }

@@ -293,6 +293,7 @@ func (b *bench) check() {
 		{"bound streams", feeds, len(c.data)},
 		{"fetches", c.fetching, l.Fetches},
 		{"joining fetches", len(c.joins), c.fetching},
+		{"early datagrams", len(c.early.list), l.EarlyDatagrams},
 		{"fetch streams", len(c.filling), len(c.fetches)},
 	} {
 		if tt.got < 0 || tt.got > tt.most {

@@ -26,5 +26,5 @@
 // # What is missing
 //
 // SUBSCRIBE_TRACKS is answered with NOT_SUPPORTED, objects in datagrams are
-// dropped, and the token cache has size 0.
+// not sent, and the token cache has size 0.
 package moqt

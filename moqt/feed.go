@@ -152,6 +152,7 @@ func (c *core) acceptPublish(ev evAcceptPublish) error {
 	c.granted(st, wire.RequestOK{Params: f.acceptParams(c, ev.opt)})
 	f.report(f.largest)
 	c.goLive(f)
+	c.deliverEarly(f)
 	return nil
 }
 
@@ -229,6 +230,7 @@ func (f *feed) subscribed(c *core, body []byte) error {
 	f.started = nil
 	c.goLive(f) // first, so that a reader of the track finds what came early
 	c.do(actStarted{f: to, t: f.track, hold: f.hold})
+	c.deliverEarly(f)
 	return nil
 }
 

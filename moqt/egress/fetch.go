@@ -114,6 +114,11 @@ func (c *core) syncFetch(now time.Time, s *subscription) {
 	if len(s.streams) == 0 {
 		return
 	}
+	if s.cfg.Track.Malformed() != nil { // section 2.4.2
+		s.fetch.code = wire.ResetMalformedTrack
+		c.finish(s, wire.ResetMalformedTrack, 0, "")
+		return
+	}
 	st := s.streams[0]
 	if s.cfg.Track.Malformed() != nil { // section 2.4.2
 		c.finish(s, wire.ResetMalformedTrack, 0, "")

@@ -208,6 +208,18 @@ func TestFetchEnds(t *testing.T) {
 			"fetch CANCELLED",
 		},
 		{
+			"2.4.2 the track is malformed",
+			func(r *rig, s *subscription) {
+				r.run()
+				for _, payload := range []string{"one", "two"} {
+					_ = s.cfg.Track.WriteDatagram(track.Object{Payload: []byte(payload)}) // the second is the fault
+				}
+				r.core.handle(r.now, event{kind: evDirty, sub: s})
+			},
+			[]string{"0/0 in 0: 100", "0/1 in 1: 0 cut", "MALFORMED_TRACK"},
+			"fetch MALFORMED_TRACK",
+		},
+		{
 			"the peer gives no credit",
 			func(r *rig, _ *subscription) { r.pass(11 * time.Second) },
 			[]string{"0/0 in 0: 100", "0/1 in 1: 90 cut", "TOO_FAR_BEHIND"},
