@@ -22,9 +22,4 @@
 // [Limits] lists what one peer can make a session hold. A request beyond them is
 // refused with EXCESSIVE_LOAD, a stream is reset or stopped with it; the session
 // goes on. Only a violation of the draft closes it.
-//
-// # What is missing
-//
-// SUBSCRIBE_TRACKS is answered with NOT_SUPPORTED, objects in datagrams are
-// not sent, and the token cache has size 0.
 package moqt
