@@ -30,7 +30,7 @@ type event struct {
 	n      int
 	exact  bool // of evOpened: the stream tells what has left
 	code   wire.ResetCode
-	update Sub
+	update *Sub
 	stats  conn.Stats
 }
 
@@ -111,12 +111,14 @@ type core struct {
 	retry    time.Time // when parked streams and stream credit are tried again
 	expireAt time.Time // when to look for what is too far behind
 
+	timed     bool      // some subscription has a timeout
 	timeoutAt time.Time // when something has taken too long; zero: never
 	tails     []*stream // that have ended with FIN and may have to be reset
 	exact     bool      // the transport tells what has left
 	handed    []*stream // with unsent bytes, if exact
 	asked     []*stream // the last answer of inTransport
 	datagram  []byte    // the last one, its memory used again
+	grams     bool      // some subscription may have datagrams that wait
 }
 
 func newCore(cfg Config) *core {
@@ -130,6 +132,7 @@ func (c *core) handle(now time.Time, ev event) {
 	case evAdded:
 		c.subs = append(c.subs, ev.sub)
 		ev.sub.since = now
+		c.timed = c.timed || ev.sub.timed()
 		if ev.sub.fetch != nil {
 			c.openFetch(now, ev.sub)
 		}
@@ -137,7 +140,7 @@ func (c *core) handle(now time.Time, ev event) {
 		c.sync(now, ev.sub)
 	case evUpdated:
 		if !ev.sub.over {
-			c.update(now, ev.sub, ev.update)
+			c.update(now, ev.sub, *ev.update)
 		}
 	case evRemoved:
 		c.endTails(ev.sub, ev.code)
@@ -214,9 +217,11 @@ func (c *core) dequeue() (action, bool) {
 // sleep returns the action for when there is nothing to do. waiting says that
 // there is data which the limit holds back.
 func (c *core) sleep(now time.Time, waiting bool) action {
-	c.timeoutAt = c.timeouts(now)
-	if a, ok := c.dequeue(); ok {
-		return a
+	if c.timed || len(c.tails) > 0 {
+		c.timeoutAt = c.timeouts(now)
+		if a, ok := c.dequeue(); ok {
+			return a
+		}
 	}
 	a := action{op: opSleep}
 	if c.parked || c.starved {
@@ -347,12 +352,18 @@ func (c *core) fill(now time.Time) action {
 // order. Fetches of the class go last, but for their share.
 func (c *core) pick() *stream {
 	var best *stream
+	var least uint32
 	at := 0
 	for i := range c.subs {
-		i = (c.turn + i) % len(c.subs)
+		if i += c.turn; i >= len(c.subs) {
+			i -= len(c.subs)
+		}
 		st := c.subs[i].best()
-		if st != nil && (best == nil || st.rankOf() < best.rankOf()) {
-			best, at = st, i
+		if st == nil {
+			continue
+		}
+		if rank := st.rankOf(); best == nil || rank < least {
+			best, least, at = st, rank, i
 		}
 	}
 	if best == nil {

@@ -30,6 +30,7 @@ func (c *core) arriveDatagrams(s *subscription) {
 			c.counts.datagramsDropped++
 		}
 		s.datagrams = append(s.datagrams, o)
+		c.grams = true
 		if class := classOf(s.cfg.Priority, o.Priority); class != s.class {
 			s.class = class
 			c.classify()
@@ -82,6 +83,9 @@ func (s *subscription) datagramBefore(a, b *track.Object) bool {
 
 // pickDatagram returns whose datagram goes next, and its class.
 func (c *core) pickDatagram(now time.Time) (best *subscription, at int, class uint16) {
+	if !c.grams {
+		return nil, 0, 0
+	}
 	for i := len(c.subs) - 1; i >= 0; i-- {
 		if i >= len(c.subs) || len(c.subs[i].datagrams) == 0 {
 			continue
@@ -96,6 +100,7 @@ func (c *core) pickDatagram(now time.Time) (best *subscription, at int, class ui
 			best, at, class = s, k, cl
 		}
 	}
+	c.grams = best != nil
 	return best, at, class
 }
 

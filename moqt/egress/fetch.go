@@ -47,7 +47,7 @@ func (e *Scheduler) AddFetch(f Fetch) *FetchHandle {
 
 // Update changes the subscriber's priority.
 func (h *FetchHandle) Update(priority uint8) {
-	h.e.call(event{kind: evUpdated, sub: h.sub, update: Sub{Priority: priority}})
+	h.e.call(event{kind: evUpdated, sub: h.sub, update: &Sub{Priority: priority}})
 }
 
 // Remove ends the fetch: its stream is reset with code.

@@ -347,7 +347,7 @@ func TestFetchPriority(t *testing.T) {
 	for _, p := range []uint8{30, 20, 10} {
 		subs = append(subs, r.fetch(read(object(0, 0, 10)), func(f *Fetch) { f.Priority = p }))
 	}
-	r.core.handle(r.now, event{kind: evUpdated, sub: subs[0], update: Sub{Priority: 5}})
+	r.core.handle(r.now, event{kind: evUpdated, sub: subs[0], update: &Sub{Priority: 5}})
 	r.run()
 	r.conn.credit = unlimited
 	r.trace = nil

@@ -330,7 +330,7 @@ func TestForward(t *testing.T) {
 	set := func(forward bool, start track.Location) {
 		u := sub.cfg
 		u.Forward, u.Start = forward, start
-		r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
+		r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: &u})
 		r.run()
 	}
 	wholeGroup(t, tr, 0, 2, 10)
@@ -399,7 +399,7 @@ func TestUpdate(t *testing.T) {
 			r.run()
 			u := sub.cfg
 			tt.u(&u)
-			r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
+			r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: &u})
 			r.run()
 			expect(t, "streams", r.sent(), tt.want...)
 			expect(t, "done", r.done, tt.done...)
@@ -418,7 +418,7 @@ func TestRemove(t *testing.T) {
 	for range 2 { // the second has no effect
 		r.core.handle(r.now, event{kind: evRemoved, sub: sub, code: wire.ResetGoingAway})
 	}
-	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: keep.cfg})
+	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: &keep.cfg})
 	r.core.handle(r.now, event{kind: evDirty, sub: sub})
 	r.run()
 	expect(t, "streams", r.sent(), "0/0 0..0 first FIN", "0/0 0..0 first FIN", "1/0 0..2 first GOING_AWAY", "1/0 0..2 first ")

@@ -191,7 +191,7 @@ func (m *model) update(t *rapid.T) {
 		}
 	}
 	ms.paused = ms.paused || !u.Forward
-	m.core.handle(m.now, event{kind: evUpdated, sub: ms.s, update: u})
+	m.core.handle(m.now, event{kind: evUpdated, sub: ms.s, update: &u})
 }
 
 func (m *model) remove(t *rapid.T) {

@@ -240,7 +240,7 @@ func TestPriorityUpdate(t *testing.T) {
 	r.run()
 	u := sub.cfg
 	u.Priority = 5
-	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
+	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: &u})
 	r.trace = nil
 	r.now = r.now.Add(10 * time.Millisecond)
 	r.conn.stats.BytesSent += 40_000 // of a

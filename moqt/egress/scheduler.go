@@ -90,7 +90,7 @@ func (e *Scheduler) Add(sub Sub) *Handle {
 // and the timeouts of u; the rest is ignored. Where forward goes from false to true, the
 // subgroups that were held are entered at the new start.
 func (h *Handle) Update(u Sub) {
-	h.e.call(event{kind: evUpdated, sub: h.sub, update: u})
+	h.e.call(event{kind: evUpdated, sub: h.sub, update: &u})
 }
 
 // Remove ends the subscription: its streams are reset with code.

@@ -238,6 +238,7 @@ func (c *core) update(now time.Time, s *subscription, u Sub) {
 	}
 	s.cfg.Start, s.cfg.EndGroup, s.cfg.Forward = u.Start, u.EndGroup, u.Forward
 	s.cfg.ObjectTimeout, s.cfg.SubgroupTimeout = u.ObjectTimeout, u.SubgroupTimeout
+	c.timed = c.timed || s.timed()
 	s.passed = s.passed && s.newest >= u.EndGroup
 	s.keepDatagrams()
 	for i := len(s.streams) - 1; i >= 0; i-- {

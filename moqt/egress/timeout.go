@@ -30,10 +30,11 @@ func (c *core) timeouts(now time.Time) (next time.Time) {
 			}
 			continue
 		}
-		if s.cfg.ObjectTimeout > 0 || s.cfg.SubgroupTimeout > 0 {
+		if s.timed() {
 			next = earlier(next, c.expireSubgroups(now, s))
 		}
 	}
+	c.timed = slices.ContainsFunc(c.subs, (*subscription).timed)
 	c.tails = slices.DeleteFunc(c.tails, func(st *stream) bool {
 		switch {
 		case st.due.IsZero():
@@ -47,6 +48,11 @@ func (c *core) timeouts(now time.Time) (next time.Time) {
 		return true
 	})
 	return next
+}
+
+// timed reports whether s has something that takes too long after a while.
+func (s *subscription) timed() bool {
+	return s.fetch != nil || s.cfg.ObjectTimeout > 0 || s.cfg.SubgroupTimeout > 0
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -111,7 +117,7 @@ func later(a, b time.Time) time.Time {
 // tooLate reports whether what st would send next must not be sent any more.
 func (st *stream) tooLate(now time.Time) bool {
 	s := st.sub
-	if st.fetch != nil || s.cfg.ObjectTimeout <= 0 && s.cfg.SubgroupTimeout <= 0 {
+	if st.fetch != nil || !s.timed() {
 		return false
 	}
 	at, ok := st.timeout(now)

@@ -84,7 +84,7 @@ func TestObjectTimeoutOfOneSubgroup(t *testing.T) {
 	// An update takes the timeout away.
 	u := sub.cfg
 	u.ObjectTimeout = 0
-	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: u})
+	r.core.handle(r.now, event{kind: evUpdated, sub: sub, update: &u})
 	r.conn.window = 10
 	objects(t, subgroup(t, tr, 2, 0), 0, 0, 50)
 	r.pass(time.Second)
