@@ -157,6 +157,7 @@ func TestSubscribeTracks(t *testing.T) {
 		script(t, false, moqttest.Config{}, cfg, func(t *testing.T, p *moqttest.Peer, _ *moqt.Session) {
 			p.Setup(wire.Setup{})
 			p.Open(wire.Subscribe{Track: video})
+			synctest.Wait() // two streams are in no order
 			p.Open(wire.SubscribeTracks{RequestID: 2}).Expect(wire.RequestOK{})
 			var got error
 			req.Offer(moqt.Offer{Name: video, Track: newTrack(), Answered: func(err error) { got = err }})
