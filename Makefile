@@ -24,11 +24,12 @@ test:
 	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/browser ./test/e2e
 
 # What needs no browser. Allocations are counted apart, because the race
-# detector makes its own.
+# detector makes its own; most of the simulator's seeds, because it is slow.
 unit:
 	go vet ./...
 	BROADCASTD_TEST_TOOLS=required go test -race -shuffle=on -timeout 5m $(UNIT)
 	go test -run Alloc $(UNIT)
+	go test -run 'Seeds|Replay|Churn' ./moqt/relay/sim
 
 check:
 	test -z "$$($(GOFUMPT) -l -extra $$(git ls-files '*.go') | tee /dev/stderr)"
@@ -57,5 +58,10 @@ web:
 	npm --prefix web ci --no-audit --no-fund
 	npm --prefix web run build
 
-matrix soak:
+# The simulator for hours, then viewers that come and go.
+soak:
+	go test -count=1 -timeout 24h -v -run Seeds ./moqt/relay/sim -sim.seeds=100000
+	go test -count=1 -timeout 24h -v -run Churn ./moqt/relay/sim -churn.cycles=100000
+
+matrix:
 	@echo "make $@: there is nothing behind it yet"

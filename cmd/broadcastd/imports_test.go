@@ -40,7 +40,7 @@ var mayImport = map[string]string{
 	"moqt/client":        "moqt moqt/track moqt/wire",
 	"moqt/relay":         "moqt moqt/track moqt/wire",
 	"moqt/moqttest":      "moqt moqt/track moqt/wire",
-	"moqt/relay/sim":     "moqt moqt/relay moqt/track moqt/moqttest",
+	"moqt/relay/sim":     "moqt moqt/relay moqt/track moqt/wire",
 	"ingest":             "cmaf",
 	"ingest/fmp4":        "cmaf ingest",
 	"ingest/rtmp":        "cmaf cmaf/codec ingest",
