@@ -84,7 +84,7 @@ func compared(of, to string) []Ratio {
 	}
 }
 
-const method = "Server, publisher and viewers are processes of their own on this machine; the server's are read from outside. " +
+const method = "Server, publisher and viewers are processes of their own on this machine; the server's cost is read from outside. " +
 	"Delay counts from when the schedule had an object; what never came is as late as the run is long."
 
 // RelayPlan measures the relay with viewers, beside other parties.

@@ -229,7 +229,9 @@ func (c Chart) scales() (xs, ys scale) {
 		}
 	}
 	ys.high *= 1.08
-	if !c.LogY {
+	if c.LogY {
+		ys.low /= 1.15
+	} else {
 		ys.low = min(0, ys.low)
 	}
 	return xs, ys

@@ -40,8 +40,16 @@ func benchCommand(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestBench runs every party and mode with few viewers for a moment: every byte
-// arrives. It looks at no time.
+// Budgets, with room for a busy machine: they hold off what is a multiple.
+const (
+	mostPackets    = 1_000_000 // for each GB of media; bare quic-go needs 775 000
+	mostGoroutines = 12        // for each idle connection; bare quic-go has 3
+	mostInUse      = 256 << 10 // bytes of heap and stack for each idle connection; bare quic-go has 90 KiB
+)
+
+// TestBench runs every party and mode with few viewers for a moment. What arrives
+// is what was sent. It looks at no time, and does not ask for every object: what
+// is late on a busy machine is left out, as it should be.
 func TestBench(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs Linux's /proc")
@@ -61,7 +69,7 @@ func TestBench(t *testing.T) {
 		arm("cmaf", func(a *bench.Arm) { a.Input, a.Warmup = load.InputCMAF, 4*time.Second }),
 		arm("link", func(a *bench.Arm) { a.Link = link.Config{Delay: 5 * time.Millisecond} }),
 		arm("stall", func(a *bench.Arm) { a.Stalled = 1 }),
-		arm("idle", func(a *bench.Arm) { a.Mode = bench.Idle }),
+		arm("idle", func(a *bench.Arm) { a.Mode, a.Viewers = bench.Idle, 20 }),
 		arm("churn", func(a *bench.Arm) {
 			a.Mode, a.JoinEvery, a.JoinStay = bench.Churn, 200*time.Millisecond, 100*time.Millisecond
 		}),
@@ -75,7 +83,7 @@ func TestBench(t *testing.T) {
 			t.Parallel()
 			r := testBench(t, a, dir)
 			switch v := r.Viewing; {
-			case v.Objects != v.Expected || v.Bytes != v.ExpectedBytes:
+			case v.Objects < v.Expected/2 || v.Objects > v.Expected || v.Objects == v.Expected && v.Bytes != v.ExpectedBytes:
 				t.Errorf("%d of %d objects, %d of %d bytes", v.Objects, v.Expected, v.Bytes, v.ExpectedBytes)
 			case v.Expected > 0 && (v.Packets == 0 || v.WireBytes <= v.PayloadBytes || r.Late.Count() == 0):
 				t.Errorf("viewing = %+v", v)
@@ -97,14 +105,17 @@ func benchDetails(t *testing.T, r bench.Result) {
 		if want := int64(2 * (60 + 94)); v.Expected != want {
 			t.Errorf("%d objects expected, want %d", v.Expected, want)
 		}
-		if want := int64(2 * (2*135_136 + 58*16_892 + 94*341)); v.Bytes != want {
-			t.Errorf("%d bytes, want %d", v.Bytes, want)
+		if want := int64(2 * (2*135_136 + 58*16_892 + 94*341)); v.ExpectedBytes != want {
+			t.Errorf("%d bytes expected, want %d", v.ExpectedBytes, want)
+		}
+		if n := float64(v.Packets) / float64(v.PayloadBytes) * 1e9; n > mostPackets {
+			t.Errorf("%.0f packets for each GB of media, want at most %.0f", n, float64(mostPackets))
 		}
 		if r.Server.Mallocs == 0 || r.Server.Switches == 0 {
 			t.Errorf("server = %+v", r.Server)
 		}
 	case "chat", "webtransport", "ceiling", "cmaf", "link", "churn":
-		if v.Viewers != 2 || v.Objects < 40 {
+		if v.Viewers != 2 || v.Objects < 20 {
 			t.Errorf("%d viewers got %d objects", v.Viewers, v.Objects)
 		}
 		if r.Arm == "churn" && (r.Joins.Started < 4 || r.Joins.Picture.Count() != int64(r.Joins.Started) || r.Joins.Byte.Count() == 0) {
@@ -115,8 +126,15 @@ func benchDetails(t *testing.T, r bench.Result) {
 			t.Errorf("%d viewers and %d that stall, want 1 and 1", v.Viewers, v.Stalled)
 		}
 	case "idle":
-		if v.Viewers != 2 || v.Expected != 0 || r.Server.Goroutines <= r.Server.GoroutinesAt0 {
+		if v.Viewers != 20 || v.Expected != 0 {
 			t.Errorf("%d viewers expect %d objects; server = %+v", v.Viewers, v.Expected, r.Server)
+		}
+		s := r.Server
+		if n := float64(s.Goroutines-s.GoroutinesAt0) / 20; n < 1 || n > mostGoroutines {
+			t.Errorf("%.1f goroutines for each idle connection, want at most %d", n, mostGoroutines)
+		}
+		if n := float64(s.InUse-s.InUseAt0) / 20; n < 1000 || n > mostInUse {
+			t.Errorf("%.0f KiB of heap and stack for each idle connection, want at most %d", n/1024, mostInUse/1024)
 		}
 	case "start":
 		if r.Server.Listening <= 0 || r.Server.Resident == 0 {
