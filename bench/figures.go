@@ -70,7 +70,7 @@ func seconds(r Result) float64 { return r.Server.UserSeconds + r.Server.SystemSe
 func track(name string, of func(load.TrackView) stat.Number) func(Arm, Result) stat.Number {
 	return func(_ Arm, r Result) stat.Number {
 		t, ok := r.Viewing.Track(name)
-		if !ok || r.Viewing.Viewers == 0 {
+		if !ok || r.Viewing.Expected == 0 {
 			return stat.NaN
 		}
 		return of(t)
