@@ -261,3 +261,49 @@ func scaleFound(relay, ceiling int) found {
 	}
 	return f
 }
+
+// TestReachMeasuresEveryGoal makes up a result of every arm: no goal then asks
+// for an arm or a figure that is not there.
+func TestReachMeasuresEveryGoal(t *testing.T) {
+	p := ReachPlan(ReachOptions{Rounds: 2, Full: true, MediaMTX: true})
+	done := make([][][]Result, len(p.Blocks))
+	for bi, b := range p.Blocks {
+		for round := range b.Rounds {
+			var results []Result
+			for i, a := range b.Arms {
+				r := result(a, round, 0.5+0.1*float64(i+round), time.Duration(2+i+round)*ms, 0)
+				switch a.Mode {
+				case Join:
+					r.Joins = &load.Joins{Started: 1}
+					for _, h := range []*stat.Histogram{&r.Joins.Connect, &r.Joins.Byte, &r.Joins.Picture} {
+						h.Add(5 * ms)
+					}
+				case Record, Recut:
+					r.Server = Server{}
+					r.Work = &Work{Bytes: 1e9, Seconds: 2, CPUSeconds: 0.4, FloorSeconds: 0.8}
+				}
+				results = append(results, r)
+			}
+			done[bi] = append(done[bi], results)
+		}
+	}
+	rep := &report.Report{Schema: report.Schema, Scenario: p.Scenario, About: p.About, Machine: proc.ThisMachine()}
+	p.tell(rep, done)
+	for _, g := range rep.Goals {
+		if g.Verdict == report.Unknown {
+			t.Errorf("%s: not measured", g.What)
+		}
+	}
+	if len(rep.Goals) < 20 || len(rep.Charts) != len(p.Charts) {
+		t.Errorf("%d goals and %d charts, want 20 or more, and %d", len(rep.Goals), len(rep.Charts), len(p.Charts))
+	}
+	var b bytes.Buffer
+	if err := rep.WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	if name := os.Getenv("BENCH_TEST_HTML"); name != "" { // to look at it
+		if err := os.WriteFile(name, b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -36,7 +36,7 @@ func ReachPlan(o ReachOptions) Plan {
 		Figures: slices.Concat(usual, badNetwork, idleFigures, workFigures, []string{
 			mcore, joinCount, joinFailed, joinConnect, joinByte, joinByteP99, joinPicture, joinPicP99, listening,
 		}),
-		Charts: []Chart{scaleDelayChart, scaleCPUChart, badCharts},
+		Charts: []Chart{scaleDelayChart, scaleCPUChart, badChart(load.Relay), badChart(load.RelayWebTransport)},
 		Goals:  goals(),
 	}
 	p.Blocks = append(p.Blocks, q.peers(20, o, load.RelayWebTransport), q.peers(100, o))
@@ -120,11 +120,16 @@ func badBlock(parties []load.Party, duration time.Duration, rounds int) Block {
 	return b
 }
 
-// badCharts draws the delays on bad networks alone.
-func badCharts(l Lookup, runs []Result) report.Chart {
-	return growthChart(l, slices.DeleteFunc(slices.Clone(runs), func(r Result) bool {
-		return !strings.Contains(r.Arm, "Mbit/s") && !strings.Contains(r.Arm, lost)
-	}))
+// badChart draws a party's delays on bad networks.
+func badChart(party load.Party) Chart {
+	return func(l Lookup, runs []Result) report.Chart {
+		c := growthChart(l, slices.DeleteFunc(slices.Clone(runs), func(r Result) bool {
+			_, net, _ := strings.Cut(r.Arm, string(party)+" ")
+			return net != at4 && net != at3 && net != lost
+		}))
+		c.Title += ": " + string(party)
+		return c
+	}
 }
 
 // A bound is what a figure must reach and what is aimed at. Both are upper ones,
