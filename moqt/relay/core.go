@@ -153,15 +153,20 @@ func (c *core) next() (time.Time, bool) { return c.timers.next() }
 // subscribe asks for a track on behalf of sub. hold is how long it may wait for
 // a publisher to appear (RENDEZVOUS_TIMEOUT, section 10.2.4).
 func (c *core) subscribe(now time.Time, name wire.FullTrackName, sub subscriber, hold time.Duration) []action {
+	c.route(now, name, sub, hold)
+	return c.take()
+}
+
+func (c *core) route(now time.Time, name wire.FullTrackName, sub subscriber, hold time.Duration) {
 	src := c.pick(name.Namespace, nil)
 	if t, ok := src.offers(name); ok {
 		// Ahead of what a session feeds, which this publisher may be made of.
 		c.do(actAccept{sub, t})
-		return c.take()
+		return
 	}
 	if e := c.tracks[name]; e != nil {
 		c.join(now, e, sub, hold)
-		return c.take()
+		return
 	}
 	switch {
 	case src != nil && src.local != nil:
@@ -181,7 +186,6 @@ func (c *core) subscribe(now time.Time, name wire.FullTrackName, sub subscriber,
 	default:
 		c.hold(now, name, sub, hold)
 	}
-	return c.take()
 }
 
 // subscribeSession is subscribe at sessions alone: publishers in this process
@@ -232,6 +236,9 @@ func (c *core) joinLocal(now time.Time, src *source, name wire.FullTrackName, su
 
 func (c *core) join(now time.Time, e *entry, sub subscriber, hold time.Duration) {
 	switch {
+	case e.track != nil && e.track.Malformed() != nil:
+		// It ends as soon as it is known whose fault that is.
+		e.waiting = append(e.waiting, c.waiter(now, sub, hold))
 	case e.track != nil:
 		c.admit(now, e, sub, false)
 	case len(e.links) > 0:

@@ -29,6 +29,7 @@ type entry struct {
 	asked     *uint64   // the NEW_GROUP_REQUEST that is outstanding, made when
 	askedAt   mark      // the track was so
 	offered   bool      // with PUBLISH: those who track tracks have heard of it
+	sick      bool      // malformed, and nobody was blamed yet
 	resting   bool      // nobody subscribes: the other publishers are not asked
 	idle      time.Time // when it ends for want of subscribers; zero while there is one
 	grace     time.Time // when it ends for want of a publisher; zero while there is one
@@ -437,7 +438,12 @@ func (c *core) end(now time.Time, e *entry, code wire.PublishDoneCode, reason st
 		c.do(actEnd{e.track, code, reason})
 		c.discard(now, e.track)
 	}
+	waiting := e.waiting // for another track, since this one was malformed
+	e.waiting = nil
 	c.drop(e)
+	for _, w := range waiting {
+		c.route(now, e.name, w.sub, w.patience.Sub(now))
+	}
 }
 
 func (c *core) drop(e *entry) {

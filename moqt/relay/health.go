@@ -29,6 +29,13 @@ func (c *core) beat(now time.Time) {
 			continue
 		}
 		e.track.Expire(now)
+		if err := e.track.Malformed(); err != nil {
+			if e.sick {
+				c.end(now, e, wire.PublishDoneMalformedTrack, err.Error())
+				continue
+			}
+			e.sick = true
+		}
 		c.bury(now, e)
 		c.renumber(now, e)
 	}
