@@ -31,9 +31,9 @@ type run struct {
 	round   int
 	say     func(Step)
 	server  *serverProcess
-	pub     *helper
-	viewers []*helper
-	joiner  *helper
+	pub     *process
+	viewers []*process
+	joiner  *process
 	began   time.Time // the schedule; zero: not yet
 }
 
@@ -70,21 +70,21 @@ func (r *run) measure(ctx context.Context) (res Result, err error) {
 // stop ends all processes, the server last.
 func (r *run) stop() {
 	var wg sync.WaitGroup
-	for _, h := range append([]*helper{r.pub, r.joiner}, r.viewers...) {
+	for _, h := range append([]*process{r.pub, r.joiner}, r.viewers...) {
 		if h != nil {
 			wg.Go(h.stop)
 		}
 	}
 	wg.Wait()
 	if r.server != nil {
-		r.server.helper.stop()
+		r.server.process.stop()
 	}
 }
 
 // worker has a child of its own do something, without any server.
 func (r *run) worker(ctx context.Context, what role, dir string, res *Result) error {
 	r.say(Step{Text: "starting"})
-	h, err := startHelper(r.cfg.childCommand(), job{Role: what, Arm: r.arm, Dir: dir})
+	h, err := startProcess(r.cfg.childCommand(), job{Role: what, Arm: r.arm, Dir: dir})
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (r *run) start(ctx context.Context, dir string, res *Result) (err error) {
 	res.Server.Before, res.Server.GoroutinesAt0, res.Server.InUseAt0 = usage.Resident, before.Goroutines, before.Heap+before.Stack
 	j := job{Role: rolePublish, Arm: r.arm, Target: r.server.target}
 	if r.arm.Mode != Idle {
-		if r.pub, err = startHelper(r.cfg.childCommand(), j); err != nil {
+		if r.pub, err = startProcess(r.cfg.childCommand(), j); err != nil {
 			return err
 		}
 		if _, err := r.pub.await(ctx, eventReady, startTimeout); err != nil {
@@ -160,7 +160,7 @@ func (r *run) start(ctx context.Context, dir string, res *Result) (err error) {
 	}
 	if r.arm.Mode == Join || r.arm.Mode == Churn {
 		j.Role = roleJoin
-		if r.joiner, err = startHelper(r.cfg.childCommand(), j); err != nil {
+		if r.joiner, err = startProcess(r.cfg.childCommand(), j); err != nil {
 			return err
 		}
 		if _, err := r.joiner.await(ctx, eventReady, startTimeout); err != nil {
@@ -181,7 +181,7 @@ func (r *run) seat(ctx context.Context, j job) error {
 		j.Seed = uint64(r.arm.Viewers - left)
 		left -= j.Viewers
 		stalled -= j.Stalled
-		h, err := startHelper(r.cfg.childCommand(), j)
+		h, err := startProcess(r.cfg.childCommand(), j)
 		if err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func (r *run) nobody(ctx context.Context) error {
 
 // window lets media flow and reads the meters at both ends of the window.
 func (r *run) window(ctx context.Context, res *Result) error {
-	everybody := append([]*helper{r.joiner}, r.viewers...)
+	everybody := append([]*process{r.joiner}, r.viewers...)
 	if r.began.IsZero() {
 		r.began = time.Now().Add(headStart)
 		everybody = append(everybody, r.pub)

@@ -14,7 +14,7 @@ import (
 
 // A serverProcess is the server of a run.
 type serverProcess struct {
-	helper    *helper
+	process    *process
 	pid       int
 	target    load.Target
 	admin     string
@@ -43,12 +43,12 @@ func startServer(ctx context.Context, cfg Config, arm Arm, dir string) (*serverP
 	}
 	self := cfg.childCommand()
 	var err error
-	if s.helper, err = startHelper(self, j); err != nil {
+	if s.process, err = startProcess(self, j); err != nil {
 		return nil, err
 	}
-	m, err := s.helper.await(ctx, eventReady, startTimeout)
+	m, err := s.process.await(ctx, eventReady, startTimeout)
 	if err != nil {
-		s.helper.stop()
+		s.process.stop()
 		return nil, err
 	}
 	s.pid, s.listening = m.Pid, m.Listening
@@ -60,7 +60,7 @@ func startServer(ctx context.Context, cfg Config, arm Arm, dir string) (*serverP
 	default:
 		var line struct{ HTTP, MoQ, Admin string }
 		if err := json.Unmarshal([]byte(m.Line), &line); err != nil || line.MoQ == "" || line.Admin == "" {
-			s.helper.stop()
+			s.process.stop()
 			return nil, fmt.Errorf("bench: the server says where it listens in a way that is not understood: %s", m.Line)
 		}
 		s.target.Addr, s.target.HTTP, s.admin = line.MoQ, line.HTTP, line.Admin

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A helper is a child process, seen from the process that started it.
-type helper struct {
+// A process is a child process, seen from the process that started it.
+type process struct {
 	name    string
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -31,9 +31,9 @@ var errSilent = errors.New("exit status 0")
 // goodbye is how long a child may take to end once its input has.
 const goodbye = 3 * time.Second
 
-// startHelper starts cmd as a child with a job.
-func startHelper(cmd *exec.Cmd, j job) (*helper, error) {
-	h := &helper{name: string(j.Role), cmd: cmd, reports: make(chan message, 4), exited: make(chan struct{})}
+// startProcess starts cmd as a child with a job.
+func startProcess(cmd *exec.Cmd, j job) (*process, error) {
+	h := &process{name: string(j.Role), cmd: cmd, reports: make(chan message, 4), exited: make(chan struct{})}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -71,10 +71,10 @@ func startHelper(cmd *exec.Cmd, j job) (*helper, error) {
 	return h, nil
 }
 
-func (h *helper) pid() int { return h.cmd.Process.Pid }
+func (h *process) pid() int { return h.cmd.Process.Pid }
 
 // tell gives the child an order.
-func (h *helper) tell(o order) error {
+func (h *process) tell(o order) error {
 	if err := h.orders.Encode(o); err != nil {
 		return fmt.Errorf("bench: %s process: %w%s", h.name, err, h.stderr.text())
 	}
@@ -82,7 +82,7 @@ func (h *helper) tell(o order) error {
 }
 
 // await waits for a report of the given kind.
-func (h *helper) await(ctx context.Context, event string, limit time.Duration) (message, error) {
+func (h *process) await(ctx context.Context, event string, limit time.Duration) (message, error) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -105,7 +105,7 @@ func (h *helper) await(ctx context.Context, event string, limit time.Duration) (
 }
 
 // stop ends the child and waits until it is gone.
-func (h *helper) stop() {
+func (h *process) stop() {
 	_ = h.in.Close()
 	select {
 	case <-h.exited:
