@@ -14,7 +14,7 @@ import (
 
 // A serverProcess is the server of a run.
 type serverProcess struct {
-	process    *process
+	process   *process
 	pid       int
 	target    load.Target
 	admin     string
