@@ -30,7 +30,8 @@ type draining struct {
 // last subscriber has gone.
 //
 // A uri without a path gets the path and the query of each session's own, which
-// may carry its token: the next relay admits it as this one did.
+// may carry its token: the next relay admits it as this one did. In one with
+// the scheme moqt, WebTransport sessions get https.
 func (r *Relay) Drain(ctx context.Context, uri string, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -78,11 +79,20 @@ func (r *Relay) goaway(p *peer, d *draining) {
 	if p.s.Conn().Info().Client {
 		uri = ""
 	} else if u, err := url.Parse(uri); err == nil && uri != "" && (u.Path == "" || u.Path == "/") && u.RawQuery == "" {
-		uri = u.Scheme + "://" + u.Host + p.path()
+		uri = p.scheme(u.Scheme) + "://" + u.Host + p.path()
 	}
 	if err := p.s.Goaway(uri, time.Until(d.until)); err != nil {
 		r.cfg.Log.Debug("GOAWAY failed", "session", p.s.ID(), "err", err)
 	}
+}
+
+// scheme returns the scheme under which p finds what others find under moqt: a
+// client of WebTransport, such as a browser, knows https alone.
+func (p *peer) scheme(of string) string {
+	if of == "moqt" && p.s.Conn().Info().Transport == moqt.WebTransport {
+		return "https"
+	}
+	return of
 }
 
 // path returns the path of the session's URL with its query.

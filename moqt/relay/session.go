@@ -361,9 +361,20 @@ func (r *Relay) upstreamEnded(name wire.FullTrackName, epoch uint64, cause error
 }
 
 // requestCode returns how to refuse a subscriber whose publisher answered err.
+// What concerns the track is passed on. What concerns the session upstream would
+// be taken for a word about this one.
 func requestCode(err error) (wire.RequestCode, string) {
-	if refused, ok := errors.AsType[*track.RequestError](err); ok {
-		return refused.Code, refused.Reason
+	refused, ok := errors.AsType[*track.RequestError](err)
+	if !ok {
+		return wire.RequestInternalError, "the publisher's session ended"
 	}
-	return wire.RequestInternalError, "the publisher's session ended"
+	switch refused.Code {
+	case wire.RequestUnauthorized, wire.RequestTimeout, wire.RequestNotSupported, wire.RequestExcessiveLoad,
+		wire.RequestDoesNotExist, wire.RequestInvalidRange, wire.RequestMalformedTrack, wire.RequestUnsupportedExtension:
+		return refused.Code, refused.Reason
+	case wire.RequestGoingAway, wire.RequestRedirect:
+		return wire.RequestDoesNotExist, "the publisher goes elsewhere"
+	default:
+		return wire.RequestInternalError, refused.Reason
+	}
 }

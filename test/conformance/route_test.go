@@ -83,15 +83,30 @@ func TestRoute(t *testing.T) {
 		up.Send(wire.SubscribeOK{TrackAlias: 1})
 		message[wire.SubscribeOK](t, down, wire.TypeSubscribe)
 	})
-	relayed("9.4_refused_upstream", func(t *testing.T, n *net) {
-		pub, sub := n.peer(), n.peer()
-		pub.announce(cam)
-		down := sub.subscribe(video, wire.Params{})
-		_, up := pub.asked(t)
-		up.Send(wire.RequestError{Code: wire.RequestUnauthorized})
-		up.Close()
-		down.ExpectError(wire.RequestUnauthorized, wire.TypeSubscribe)
-	})
+	for code, want := range map[wire.RequestCode]wire.RequestCode{
+		wire.RequestUnauthorized:          wire.RequestUnauthorized,
+		wire.RequestDoesNotExist:          wire.RequestDoesNotExist,
+		wire.RequestNotSupported:          wire.RequestNotSupported,
+		wire.RequestGoingAway:             wire.RequestDoesNotExist, // not this session does
+		wire.RequestRedirect:              wire.RequestDoesNotExist,
+		wire.RequestExpiredAuthToken:      wire.RequestInternalError, // not the subscriber's
+		wire.RequestDuplicateSubscription: wire.RequestInternalError,
+	} {
+		relayed("9.4_refused_upstream_"+code.String(), func(t *testing.T, n *net) {
+			pub, sub := n.peer(), n.peer()
+			pub.announce(cam)
+			down := sub.subscribe(video, wire.Params{})
+			_, up := pub.asked(t)
+			m := wire.RequestError{Code: code}
+			if code == wire.RequestRedirect {
+				m.Redirect = &wire.Redirect{Track: audio}
+			}
+			up.Send(m)
+			up.Close()
+			down.ExpectError(want, wire.TypeSubscribe)
+			sub.noRequest(t, "refused")
+		})
+	}
 	t.Run("10.2.11_largest_object", func(t *testing.T) {
 		at := wire.Location{Group: 5, Object: 2}
 		through(t, relay.Config{}, wire.SubscribeOK{Params: wire.Params{LargestObject: &at}}, wire.Params{}, func(t *testing.T, l *live) {
