@@ -331,6 +331,14 @@ func TestFetch(t *testing.T) {
 			}
 		})
 	})
+	from("2.4.2_malformed_track", hole, func(t *testing.T, l *live, p *peer) {
+		p.fetch(at(1, 0), at(3, 0), wire.Params{})
+		l.pub.asksFetch(t)
+		data := p.AcceptUni()
+		l.send(header(l.alias, 4), object("x"), objectOf(wire.ObjectHeader{Status: wire.ObjectEndOfGroup}, false, ""), object("y"))
+		data.ExpectReset(wire.ResetMalformedTrack)
+		p.ExpectOpen()
+	})
 	from("2.5.1_mandatory_property", hole, func(t *testing.T, l *live, p *peer) {
 		p.fetch(at(1, 0), at(3, 0), wire.Params{})
 		m, up := l.pub.asksFetch(t)

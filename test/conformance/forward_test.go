@@ -107,6 +107,20 @@ func TestForward(t *testing.T) {
 			t.Errorf("got %+v, want %+v %+v", g, h, want)
 		}
 	})
+	plain("9.1_object_in_a_declared_gap", func(t *testing.T, l *live) {
+		h := wire.SubgroupHeader{Alias: l.alias, Group: 3, DefaultPriority: true, Properties: true, FirstObject: true}
+		gap := wire.NewProperties(wire.KeyValue{Type: wire.PropPriorObjectIDGap, Uint: 4})
+		l.send(h, objectOf(wire.ObjectHeader{IDDelta: 5, Properties: gap}, true, "five")).Close()
+		l.sub.groups(t, 1)
+		h.Subgroup = 1
+		l.send(h, objectOf(wire.ObjectHeader{IDDelta: 3}, true, "three")).Close()
+		malformed(t, l) // section 12.9
+		for _, b := range l.sub.data(t) {
+			if strings.Contains(b, "three") {
+				t.Errorf("passed on %q", b)
+			}
+		}
+	})
 	plain("9.4_order", func(t *testing.T, l *live) {
 		st := l.send(header(l.alias, 3))
 		var want []string

@@ -63,6 +63,56 @@ func TestPublishers(t *testing.T) {
 			}
 		})
 	})
+	t.Run("9.3_without_duplicates", func(t *testing.T) {
+		both(t, func(t *testing.T, l *live, second *peer, _ *moqttest.PeerStream) {
+			for g := uint64(1); g < 5; g++ {
+				one, two := l.send(header(l.alias, g), object("a")), second.OpenUni(header(upstreamAlias, g))
+				synctest.Wait()
+				if g%2 == 0 { // the second one is ahead
+					two.Send(object("a"), object("b"))
+					two.Close()
+					synctest.Wait()
+				}
+				one.Send(object("b"))
+				one.Close()
+				if g%2 == 1 {
+					two.Send(object("a"), object("b"))
+					two.Close()
+				}
+				if got := l.sub.groups(t, 1)[0]; !slices.Equal(got.payloads(), []string{"a", "b"}) || got.err != nil {
+					t.Errorf("got %+v", got)
+				}
+			}
+			l.sub.noData(t, "everything came once")
+			silent(t, "the subscription goes on", l.down)
+		})
+	})
+	t.Run("9.3_failover", func(t *testing.T) {
+		both(t, func(t *testing.T, l *live, second *peer, _ *moqttest.PeerStream) {
+			l.send(header(l.alias, 1), object("a"))
+			two := second.OpenUni(header(upstreamAlias, 1), object("a"), object("b"))
+			down := l.sub.AcceptUni()
+			down.Expect(header(l.relayed, 1), object("a"))
+			l.pub.cut()
+			two.Send(object("c"))
+			two.Close()
+			b, _ := down.ReadAll()
+			var got []string
+			if len(b) == 0 { // the rest comes on a stream of its own
+				got = l.sub.groups(t, 1)[0].payloads()
+			} else {
+				got = parseObjects(t, b)
+			}
+			if !slices.Equal(got, []string{"b", "c"}) {
+				t.Errorf("behind the loss: %q, want b and c", got)
+			}
+			second.OpenUni(header(upstreamAlias, 2), object("d")).Close()
+			if got := l.sub.groups(t, 1)[0]; !slices.Equal(got.payloads(), []string{"d"}) {
+				t.Errorf("got %+v", got)
+			}
+			silent(t, "the subscription goes on", l.down)
+		})
+	})
 	t.Run("9.3_one_ends", func(t *testing.T) {
 		both(t, func(t *testing.T, l *live, second *peer, up *moqttest.PeerStream) {
 			l.up.Send(wire.PublishDone{Status: wire.PublishDoneGoingAway})

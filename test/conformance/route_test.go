@@ -22,6 +22,28 @@ func TestRoute(t *testing.T) {
 		sub.subscribe(wire.FullTrackName{Namespace: ns(".session", "y")}, wire.Params{}).ExpectError(wire.RequestDoesNotExist, wire.TypeSubscribe)
 		pub.noRequest(t, "a session-level track")
 	})
+	relayed("4_every_request_is_answered", func(t *testing.T, n *net) {
+		p := n.peer()
+		for _, m := range []wire.Request{
+			wire.PublishNamespace{RequestID: 0, Namespace: ns("a")},
+			wire.SubscribeNamespace{RequestID: 2, Prefix: ns("b")},
+			wire.SubscribeTracks{RequestID: 4, Prefix: ns("c")},
+			wire.Publish{RequestID: 6, Track: video, TrackAlias: 1},
+			wire.Subscribe{RequestID: 8, Track: audio},
+			wire.Fetch{RequestID: 10, FetchType: wire.FetchStandalone, Track: audio, End: at(1, 0)},
+			wire.Fetch{RequestID: 12, FetchType: wire.FetchRelativeJoining, JoiningRequestID: 8},
+			wire.TrackStatus{RequestID: 14, Track: audio},
+		} {
+			typ, body := p.Open(m).Message()
+			got, err := wire.ParseMessage(typ, body, m.Type())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, ok := got.(wire.RequestError); ok && e.Code == wire.RequestNotSupported {
+				t.Errorf("%v is refused with %v", m.Type(), e.Code)
+			}
+		}
+	})
 	relayed("6.2_NAMESPACE_to_every_watcher", func(t *testing.T, n *net) {
 		pub := n.peer()
 		told := func(p *peer, prefix, suffix wire.Namespace) func() {
