@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +17,13 @@ func (sc *scene) finale() {
 	for _, e := range sc.encoders {
 		e.p.stopped = true
 	}
-	w.run(sc.longest(1) + 200*time.Millisecond)
+	w.run(sc.longest(1) + time.Second)
+	for _, v := range sc.viewers {
+		v.checkLast()
+	}
+	if w.chance(0.3) {
+		sc.leaveFirst()
+	}
 	for _, p := range sc.publishers {
 		p.leaving = true
 		for _, f := range p.feeds {
@@ -35,12 +43,7 @@ func (sc *scene) finale() {
 		v.checkEnded()
 		sc.results.Objects += v.objects
 	}
-	for _, v := range sc.viewers {
-		v.leaving = true
-		if v.cl != nil && !v.cl.gone {
-			_ = v.cl.c.CloseWithError(wire.SessionNoError, "")
-		}
-	}
+	sc.dismiss()
 	for _, p := range sc.publishers {
 		if p.cl != nil && !p.cl.gone {
 			_ = p.cl.c.CloseWithError(wire.SessionNoError, "")
@@ -52,6 +55,43 @@ func (sc *scene) finale() {
 	}
 	w.run(grace + linger + connect + remain + 3*time.Second)
 	sc.checkNothingLeft()
+}
+
+// dismiss has all viewers leave.
+func (sc *scene) dismiss() {
+	for _, v := range sc.viewers {
+		v.leaving = true
+		if v.cl != nil && !v.cl.gone {
+			_ = v.cl.c.CloseWithError(wire.SessionNoError, "")
+		}
+	}
+}
+
+// leaveFirst has everybody leave who reads, and holds that the relay lets go of
+// them while the publishers are still there (I10).
+func (sc *scene) leaveFirst() {
+	sc.dismiss()
+	for _, l := range sc.locals {
+		l.close()
+	}
+	sc.w.run(2 * time.Second)
+	if n := sc.sums()["broadcastd_relay_upstream_track_subscribers"]; n != 0 {
+		sc.w.fail("I10 opened-closed", "tracks have %v subscribers when all have left", n)
+	}
+}
+
+// checkLast holds that the last group has come whole, though none follows that
+// would push it along.
+func (v *viewer) checkLast() {
+	if v.sc.tainted() {
+		return
+	}
+	for _, s := range v.subs {
+		last := s.p.made.Group - 1
+		if s.live && s.p.made.Object == 0 && s.p.made.Group > s.p.group(0) && v.sc.w.now.Sub(s.since) > 2*s.p.period+2*time.Second {
+			s.checkWhole(last)
+		}
+	}
 }
 
 // checkEnded holds that a viewer was told of the end of every track and waits
@@ -94,20 +134,10 @@ func (l *local) checkEnded() {
 // accounting is back at zero (I9).
 func (sc *scene) checkNothingLeft() {
 	w := sc.w
-	families, err := sc.registry.Gather()
-	if err != nil {
-		panic(err)
-	}
-	sums := make(map[string]float64)
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			sums[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-		if strings.HasSuffix(f.GetName(), "_total") {
-			continue
-		}
-		if n := sums[f.GetName()]; f.GetType().String() == "GAUGE" && n != 0 {
-			w.fail("I10 opened-closed", "%s is %v when all is over", f.GetName(), n)
+	sums := sc.sums()
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		if n := sums[name]; !strings.HasSuffix(name, "_total") && n != 0 {
+			w.fail("I10 opened-closed", "%s is %v when all is over", name, n)
 		}
 	}
 	same := func(opened string, closed ...string) {
@@ -126,4 +156,21 @@ func (sc *scene) checkNothingLeft() {
 	if sc.charged != 0 {
 		w.fail("I9 accounting", "tracks charge %d bytes when all is over", sc.charged)
 	}
+}
+
+// sums returns each gauge and counter, over all its labels.
+func (sc *scene) sums() map[string]float64 {
+	families, err := sc.registry.Gather()
+	if err != nil {
+		panic(err)
+	}
+	sums := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if m.GetHistogram() == nil {
+				sums[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sums
 }

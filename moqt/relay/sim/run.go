@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -98,9 +101,18 @@ func (v *viewer) checkCalm(from time.Time) {
 		if s == nil || !s.live || s.endGroup != ^uint64(0) {
 			w.fail("liveness", "%s has no subscription to %v, %v after the world calmed down", v.name, p.name, w.now.Sub(from)+4*time.Second)
 		}
+		if len(s.updates) > 0 && w.now.Sub(s.updates[0].since) > max(s.updates[0].slack, v.cl.c.slack()) {
+			w.fail("I8 control", "%s: REQUEST_UPDATE was not answered within %v", v.name, w.now.Sub(s.updates[0].since))
+		}
 		newest := p.made.Group - 1 // the last that is whole
 		if lag := uint64(500*time.Millisecond/p.period) + 2; s.newest+lag < p.made.Group {
 			w.fail("liveness", "%s is at group %d of %v, which is at %d", v.name, s.newest, p.name, p.made.Group)
+		}
+		oldest := slices.SortedFunc(maps.Keys(s.open), func(a, b *checker) int { return cmp.Compare(a.header.Group, b.header.Group) })
+		for _, c := range oldest {
+			if over := time.Duration(p.made.Group-c.header.Group) * p.period; c.header.Group/epochGroups < p.epoch || over > 8*time.Second+2*p.period {
+				w.fail("I4 waiting", "%s has a stream of group %d of %v open, which is at %d", v.name, c.header.Group, p.name, p.made.Group)
+			}
 		}
 		settled := w.now.Add(-500 * time.Millisecond)
 		for g := newest; g > p.group(0); g-- {
