@@ -13,8 +13,10 @@ type flow struct {
 	head   []byte // until the header is whole
 	header int64  // its length
 	sub    *sub
-	lane   *lane // of the only publisher that has sent it
-	behind int   // bytes of less urgent streams since it was last written, while it could have been
+	lane   *lane     // of the only publisher that has sent it
+	due    int64     // bytes of objects that were there to be written
+	since  time.Time // at this time
+	behind int       // bytes of less urgent streams since it was last written, while it could have been
 }
 
 // An outflow watches what the relay writes on one connection: what is less
@@ -131,15 +133,17 @@ func (s *sub) class() uint16 {
 
 // starved reports whether f could have been written for a while.
 func (f *flow) starved(now time.Time) bool {
-	switch {
-	case f.sub == nil || f.lane == nil || f.lane.out.e == nil || f.sub.over || len(f.sub.updates) > 0 || now.Sub(f.sub.settled) < time.Second:
+	if f.sub == nil || f.lane == nil || f.lane.out.e == nil || f.sub.over || len(f.sub.updates) > 0 || now.Sub(f.sub.settled) < 200*time.Millisecond {
 		return false
 	}
-	in := f.lane.out.e.send
-	there := in.read - f.lane.header // bytes of objects that the relay has read
+	written := f.h.wrote - f.header
+	if written >= f.due {
+		// What the relay has read by now is to be written next.
+		f.due, f.since = f.lane.out.e.send.read-f.lane.header, now
+	}
 	e := &end{c: f.h.from, st: f.h.st, send: f.h}
-	return f.h.wrote-f.header < there && e.room() >= someRoom &&
-		now.Sub(in.readAt) > late && now.Sub(f.h.from.roomAt) > late && now.Sub(f.h.roomAt) > late
+	return written < f.due && e.room() >= someRoom &&
+		now.Sub(f.since) > late && now.Sub(f.h.from.roomAt) > late && now.Sub(f.h.roomAt) > late
 }
 
 // An unsentEnd is the end of a stream whose transport tells what it holds.
