@@ -85,16 +85,31 @@ func (st *stream) before(other *stream) bool {
 	return st.log.Seq() < other.log.Seq()
 }
 
+// fresh is how old an object may be that has just come, however short its
+// MAX_CACHE_DURATION: a relay that keeps nothing still passes on.
+const fresh = 100 * time.Millisecond
+
 // place sets the cursor to the first object of the log that passes the filter.
 // It reports whether there is one yet, and otherwise whether there may be one.
-func (st *stream) place() (found, maybe bool) {
+//
+// What MAX_CACHE_DURATION no longer lets be served does not pass (section 12.3).
+func (st *stream) place(now time.Time) (found, maybe bool) {
 	cfg := &st.sub.cfg
 	h := st.log.Header().Wire(cfg.Alias)
 	st.pos, st.first = 0, nil
-	if st.group == cfg.Start.Group && cfg.Start.Object > 0 {
+	from := uint64(0)
+	if st.group == cfg.Start.Group {
+		from = cfg.Start.Object
+	}
+	limit, limited := cfg.Track.MaxCache()
+	if from > 0 || limited {
 		state, _ := st.log.State() // before the look at its objects
-		i := st.log.SearchID(cfg.Start.Object)
+		i := st.log.SearchID(from)
 		ref, ok := st.log.Object(i)
+		for limited && ok && now.Sub(ref.Arrival) > max(limit, fresh) {
+			i++
+			ref, ok = st.log.Object(i)
+		}
 		if !ok {
 			return false, state == track.Open
 		}

@@ -103,7 +103,7 @@ func (c *core) sync(now time.Time, s *subscription) {
 			break // s is over, and has no streams
 		}
 		st := s.streams[i]
-		if st.state == held && s.cfg.Forward && !c.enter(st) {
+		if st.state == held && s.cfg.Forward && !c.enter(now, st) {
 			continue
 		}
 		c.settle(now, st)
@@ -166,8 +166,8 @@ func (c *core) supersede(s *subscription) {
 
 // enter has a held subgroup ask for a stream, once it has an object within the
 // filter. It reports whether the subgroup is still there.
-func (c *core) enter(st *stream) bool {
-	found, maybe := st.place()
+func (c *core) enter(now time.Time, st *stream) bool {
+	found, maybe := st.place(now)
 	switch {
 	case found:
 		st.state = waiting

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/moqttest"
@@ -83,5 +84,30 @@ func TestTimeouts(t *testing.T) {
 		if g := read(t, down); len(g.objects) != 1 || g.err != nil {
 			t.Errorf("got %d objects, %v", len(g.objects), g.err)
 		}
+	})
+	t.Run("12.3_max_cache_duration", func(t *testing.T) {
+		props := wire.NewProperties(wire.KeyValue{Type: wire.PropMaxCacheDuration, Uint: 1000})
+		through(t, relay.Config{}, wire.SubscribeOK{Properties: props}, wire.Params{}, func(t *testing.T, l *live) {
+			st := l.send(header(l.alias, 1), object("old"))
+			l.sub.AcceptUni()
+			synctest.Wait()
+			join := func() *peer {
+				late := l.peer()
+				message[wire.SubscribeOK](t, late.subscribe(video, wire.Params{}), wire.TypeSubscribe)
+				return late
+			}
+			time.Sleep(500 * time.Millisecond)
+			soon := join()
+			soon.AcceptUni().Expect(header(1, 1), object("old"))
+			time.Sleep(1500 * time.Millisecond)
+			late := join()
+			st.Send(object("new"))
+			st.Close()
+			for _, b := range late.data(t) {
+				if strings.Contains(b, "old") {
+					t.Errorf("sent %q after 2 s", b)
+				}
+			}
+		})
 	})
 }
