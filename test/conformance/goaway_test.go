@@ -61,6 +61,7 @@ func TestGoaway(t *testing.T) {
 		run(t, relay.Config{}, func(t *testing.T, n *net) {
 			raw := n.dial(moqttest.Config{}, wire.Setup{Path: new("/a?t=1"), Authority: new("a.example")})
 			web := n.dial(moqttest.Config{Transport: moqt.WebTransport, Authority: "a.example", Path: "/b?t=2"}, wire.Setup{})
+			synctest.Wait() // until the relay has their SETUP
 			n.drain("moqt://b.example:4443", 5*time.Second)
 			for p, want := range map[*peer]string{raw: "moqt://b.example:4443/a?t=1", web: "https://b.example:4443/b?t=2"} {
 				if m := message[wire.Goaway](t, p.relay, wire.TypeSetup); m.NewSessionURI != want {
