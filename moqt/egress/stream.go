@@ -150,7 +150,7 @@ func (st *stream) data() (b []byte, boundary bool) {
 	case st.log == nil:
 		return nil, false
 	}
-	return st.log.Bytes(st.pos, st.chunk), false
+	return st.log.Piece(st.pos, st.chunk), false
 }
 
 // write hands b to the transport, which may keep it if it is shared.

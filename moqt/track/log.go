@@ -75,7 +75,7 @@ func (l *log) bytes(off int64, limit int) []byte {
 	}
 	end = min(end, off+int64(limit))
 	from, to := off-slabs[i].start, end-slabs[i].start
-	return slabs[i].buf[from:to:to]
+	return slabs[i].buf[from:to]
 }
 
 // entry returns entry i of the count published ones, nil if it was evicted.

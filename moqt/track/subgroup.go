@@ -1,6 +1,7 @@
 package track
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -129,7 +130,12 @@ func (s *Subgroup) Committed() int64 { return s.log.committed.Load() }
 // piece, which may end before limit; call again for what follows. The result is
 // empty at Committed, and everywhere once the subgroup is evicted. It is shared
 // by all readers, never changes, and must not be written to.
-func (s *Subgroup) Bytes(off int64, limit int) []byte { return s.log.bytes(off, limit) }
+func (s *Subgroup) Bytes(off int64, limit int) []byte { return slices.Clip(s.log.bytes(off, limit)) }
+
+// Piece is Bytes for a scheduler: its capacity reaches into what comes next in
+// the same memory, by which a transport sees that two pieces are one. It must
+// not be appended to.
+func (s *Subgroup) Piece(off int64, limit int) []byte { return s.log.bytes(off, limit) }
 
 // Objects returns how many objects have begun, that is, how many headers are
 // committed.

@@ -119,12 +119,21 @@ func (l *link) err() error {
 // spawn runs f in a goroutine that ends with the connection. It reports false,
 // and does not, when the connection is already being cleaned up.
 func (l *link) spawn(f func()) bool {
+	return l.start(func() {
+		defer l.wg.Done()
+		f()
+	})
+}
+
+// start is spawn for an f that ends with wg.Done, which spares an allocation.
+func (l *link) start(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waiting {
 		return false
 	}
-	l.wg.Go(f)
+	l.wg.Add(1)
+	go f()
 	return true
 }
 

@@ -49,12 +49,22 @@ func (q *sendQueue) append(p []byte) {
 	}
 }
 
-// share appends p itself, which never changes.
+// share appends p itself, which never changes. What goes on where the last part
+// ends, in the same piece of memory, becomes one with it: one write fills packets
+// that two would leave half empty.
 func (q *sendQueue) share(p []byte) {
-	if len(p) > 0 {
-		q.parts = append(q.parts, sendPart{b: p})
-		q.size += len(p)
+	if len(p) == 0 {
+		return
 	}
+	q.size += len(p)
+	if last := len(q.parts) - 1; last >= 0 && q.parts[last].block == nil {
+		b := q.parts[last].b
+		if n := len(b); cap(b)-n >= len(p) && &b[:n+1][n] == &p[0] {
+			q.parts[last].b = b[:n+len(p)]
+			return
+		}
+	}
+	q.parts = append(q.parts, sendPart{b: p})
 }
 
 // front returns the bytes at the front that lie together, at most limit. They

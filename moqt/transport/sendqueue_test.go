@@ -13,9 +13,15 @@ func TestSendQueue(t *testing.T) {
 		var q sendQueue
 		var want []byte
 		next := byte(0)
+		var memory []byte // what follows what is shared
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			if rapid.Bool().Draw(t, "append") {
-				p := make([]byte, rapid.IntRange(0, 3*blockSize).Draw(t, "size"))
+				n := rapid.IntRange(0, 3*blockSize).Draw(t, "size")
+				if len(memory) < n {
+					memory = make([]byte, 10*blockSize)
+				}
+				p := memory[:n]
+				memory = memory[n:]
 				for i := range p {
 					p[i] = next
 					next++
@@ -49,7 +55,8 @@ func TestSendQueueSharesWithoutACopy(t *testing.T) {
 	var q sendQueue
 	p := make([]byte, 3*blockSize)
 	q.append(make([]byte, 10))
-	q.share(p)
+	q.share(p[:100])
+	q.share(p[100:])
 	q.drop(len(q.front(10)))
 	if got := q.front(1 << 20); len(got) != len(p) || &got[0] != &p[0] {
 		t.Errorf("front is %d bytes elsewhere, want the %d that were shared", len(got), len(p))

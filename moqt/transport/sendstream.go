@@ -37,7 +37,9 @@ type sendStream struct {
 	queue    sendQueue
 	writing  int             // bytes at the front of queue that the pump writes just now
 	from     uint64          // the connection's bytes sent, when it began to
-	pumping  chan struct{}   // closed when the pump ends; nil while there is none
+	run      func()          // pump, bound once
+	pumping  bool            // the pump runs
+	idle     chan struct{}   // closed when it ends, if somebody waits for that
 	boundary int             // how much of queue must arrive even after a reset
 	fin      bool            // Close follows the queue
 	reset    *wire.ResetCode // CancelWrite was called
@@ -51,6 +53,7 @@ type sendStream struct {
 
 func newSendStream(l *link, str quicSend, header []byte) *sendStream {
 	s := &sendStream{link: l, str: str, header: header, poked: make(chan struct{}, 1)}
+	s.run = s.pump
 	l.hold(s)
 	return s
 }
@@ -69,7 +72,7 @@ func (s *sendStream) tryWrite(p []byte, shared bool) error {
 	if err := s.broken(); err != nil {
 		return err
 	}
-	if s.pumping == nil {
+	if !s.pumping {
 		if err := s.sendHeader(); err != nil {
 			return s.link.convert(err)
 		}
@@ -95,7 +98,7 @@ func (s *sendStream) tryWrite(p []byte, shared bool) error {
 	} else {
 		s.queue.append(p)
 	}
-	if s.pumping == nil {
+	if !s.pumping {
 		s.startPump()
 	}
 	return nil
@@ -174,16 +177,14 @@ func (s *sendStream) startPump() {
 	if !s.deadline.IsZero() {
 		_ = s.str.SetWriteDeadline(time.Time{}) // it is for Write
 	}
-	idle := make(chan struct{})
-	if s.link.spawn(s.pump) {
-		s.pumping = idle
-	} else {
+	if s.pumping = s.link.start(s.run); !s.pumping {
 		s.queue.clear() // the connection has ended
 	}
 }
 
 // pump writes the queue. It ends when the queue is empty, or with the stream.
 func (s *sendStream) pump() {
+	defer s.link.wg.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil {
@@ -219,8 +220,11 @@ func (s *sendStream) pump() {
 	if s.fin && s.err == nil && s.reset == nil {
 		_ = s.str.Close()
 	}
-	close(s.pumping)
-	s.pumping = nil
+	s.pumping = false
+	if s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
 }
 
 // Write implements moqt.SendStream.
@@ -247,7 +251,7 @@ func (s *sendStream) waitIdle() error {
 			s.mu.Unlock()
 			return err
 		}
-		if s.pumping == nil {
+		if !s.pumping {
 			defer s.mu.Unlock()
 			_ = s.str.SetWriteDeadline(s.deadline)
 			if s.header == nil {
@@ -260,7 +264,10 @@ func (s *sendStream) waitIdle() error {
 			s.header = nil
 			return nil
 		}
-		idle, deadline := s.pumping, s.deadline
+		if s.idle == nil {
+			s.idle = make(chan struct{})
+		}
+		idle, deadline := s.idle, s.deadline
 		s.mu.Unlock()
 		expired = nil
 		if !deadline.IsZero() {
@@ -285,7 +292,7 @@ func (s *sendStream) SetWriteDeadline(t time.Time) error {
 	if s.link.closed.Load() != nil {
 		s.deadline = longAgo // never wait on a session that has ended
 	}
-	if s.pumping == nil {
+	if !s.pumping {
 		_ = s.str.SetWriteDeadline(s.deadline) // never fails
 	}
 	s.mu.Unlock()
@@ -314,7 +321,7 @@ func (s *sendStream) Close() error {
 		return nil
 	}
 	s.fin = true
-	if s.pumping != nil {
+	if s.pumping {
 		return nil
 	}
 	if s.header != nil {
