@@ -24,12 +24,14 @@ test:
 	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/browser ./test/e2e
 
 # What needs no browser. Allocations are counted apart, because the race
-# detector makes its own; most of the simulator's seeds, because it is slow.
+# detector makes its own; most of the simulator's seeds and minutes of virtual
+# time, because it is slow.
 unit:
 	go vet ./...
 	BROADCASTD_TEST_TOOLS=required go test -race -shuffle=on -timeout 5m $(UNIT)
 	go test -run Alloc $(UNIT)
 	go test -run 'Seeds|Replay|Churn' ./moqt/relay/sim
+	go test -run 'Pressure|Overload|RandomLoss|Unsent|Stalled' ./moqt/transport
 
 check:
 	test -z "$$($(GOFUMPT) -l -extra $$(git ls-files '*.go') | tee /dev/stderr)"

@@ -119,7 +119,7 @@ func TestFewStreams(t *testing.T) {
 func TestStalledViewer(t *testing.T) {
 	both(t, func(t *testing.T, scheme string) {
 		viewers := 100
-		if scheme == "https" || slowdown > 1 {
+		if scheme == "https" || raceDetector {
 			viewers = 20
 		}
 		calm := crowd{viewers: viewers}

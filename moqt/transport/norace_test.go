@@ -2,5 +2,4 @@
 
 package transport
 
-// slowdown divides the virtual time that tests under pressure take.
-const slowdown = 1
+const raceDetector = false

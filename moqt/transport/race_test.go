@@ -2,6 +2,6 @@
 
 package transport
 
-// slowdown divides the virtual time that tests under pressure take, because the
-// race detector makes each second of it dear.
-const slowdown = 4
+// raceDetector makes virtual time so dear that tests which play minutes of it
+// leave them to a run without it.
+const raceDetector = true
