@@ -80,7 +80,7 @@ func (c *core) unpark(alias uint64, take func(*dataStream)) {
 	})
 	slices.SortStableFunc(found, func(a, b *dataStream) int { return cmp.Compare(a.header.Group, b.header.Group) })
 	for _, d := range found {
-		c.timers.stop(&d.timer)
+		c.timers.Stop(&d.timer)
 		take(d)
 	}
 }
@@ -104,7 +104,7 @@ func (c *core) subgroupEnd(ev evSubgroupEnd) error {
 	delete(c.data, ev.sid)
 	f := d.feed
 	if f == nil {
-		c.timers.stop(&d.timer)
+		c.timers.Stop(&d.timer)
 		c.parked = slices.DeleteFunc(c.parked, func(p *dataStream) bool { return p == d })
 		return nil
 	}

@@ -110,11 +110,11 @@ func (c *core) expire(ev evExpire) {
 		return
 	}
 	st.expires = ev.at
-	c.timers.stop(&st.expiry)
+	c.timers.Stop(&st.expiry)
 	if ev.at.IsZero() {
 		return
 	}
-	c.timers.set(&st.expiry, ev.at, func() error {
+	c.at(&st.expiry, ev.at, func() error {
 		c.expired(st)
 		return nil
 	})

@@ -137,7 +137,7 @@ func (a *askingTracks) message(c *core, st *stream, t wire.MessageType, body []b
 		if _, err := wire.ParseRequestOK(body, st.opener); err != nil {
 			return err
 		}
-		c.timers.stop(&st.timer)
+		c.timers.Stop(&st.timer)
 		c.do(actCount{st.opener.String(), outcomeOK})
 		c.do(actReply{a.reply, reply{}})
 		a.reply = nil
@@ -146,7 +146,7 @@ func (a *askingTracks) message(c *core, st *stream, t wire.MessageType, body []b
 		if _, err := wire.ParseRequestOK(body, wire.TypeRequestUpdate); err != nil {
 			return err
 		}
-		c.timers.stop(&a.timer)
+		c.timers.Stop(&a.timer)
 		c.do(actReply{a.moved, reply{}})
 		a.prefix, a.next = *a.next, nil
 		return nil
@@ -185,7 +185,7 @@ func (a *askingTracks) fin(c *core, st *stream) error {
 }
 
 func (a *askingTracks) over(c *core, _ *stream, cause error) {
-	c.timers.stop(&a.timer)
+	c.timers.Stop(&a.timer)
 	if a.next != nil {
 		c.do(actReply{a.moved, reply{err: unanswered(cause)}})
 		a.next = nil

@@ -28,7 +28,7 @@ func (c *core) receiveSetup(body []byte) error {
 		return err
 	}
 	c.setup = &m
-	c.timers.stop(&c.clock)
+	c.timers.Stop(&c.clock)
 	ps := PeerSetup{Implementation: m.Implementation, Tokens: tokens, Solicit: c.solicited()}
 	if m.Authority != nil {
 		ps.Authority = *m.Authority

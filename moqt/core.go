@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/timers"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -45,7 +46,7 @@ type core struct {
 	held    int      // bytes of unfinished messages, over all streams
 	control streamID // the peer's; 0 before it comes
 	setup   *wire.Setup
-	timers  timers
+	timers  timers.Queue[func() error]
 	clock   timer // of SETUP
 	// goawayClock closes the session after our GOAWAY.
 	goawayClock timer
@@ -127,7 +128,7 @@ func (c *core) start(now time.Time) []action {
 }
 
 // next returns the time at which evTimer is due, if there is one.
-func (c *core) next() (time.Time, bool) { return c.timers.next() }
+func (c *core) next() (time.Time, bool) { return c.timers.Next() }
 
 // handle takes one event. After the session is over it only tells callers so.
 func (c *core) handle(now time.Time, ev event) []action {
@@ -188,11 +189,11 @@ func (c *core) step(ev event) error {
 		return ev.err
 	case evTimer:
 		for {
-			t, ok := c.timers.pop(c.now)
+			t, ok := c.timers.Pop(c.now)
 			if !ok {
 				return nil
 			}
-			if err := t.f(); err != nil {
+			if err := t.Do(); err != nil {
 				return err
 			}
 		}
@@ -295,7 +296,17 @@ func (c *core) take() []action {
 	return out
 }
 
-func (c *core) arm(t *timer, d time.Duration, f func() error) { c.timers.set(t, c.now.Add(d), f) }
+// A timer runs a function from the core's loop.
+type timer = timers.Timer[func() error]
+
+// arm has f run in d, instead of what t was to run before.
+func (c *core) arm(t *timer, d time.Duration, f func() error) { c.at(t, c.now.Add(d), f) }
+
+// at has f run at a time, instead of what t was to run before.
+func (c *core) at(t *timer, at time.Time, f func() error) {
+	t.Do = f
+	c.timers.Set(t, at)
+}
 
 // close ends the session from our side.
 func (c *core) close(err error) {
@@ -329,7 +340,7 @@ func (c *core) end(err *SessionError) {
 	for _, a := range c.announced {
 		a.answer(c, err)
 	}
-	c.timers = timers{}
+	c.timers = timers.Queue[func() error]{}
 }
 
 // lost makes the error of a connection that ended.

@@ -64,7 +64,7 @@ func (c *core) takeEarly(match func(*earlyDatagram) bool) (found []*earlyDatagra
 		}
 		found = append(found, e)
 		c.early.bytes -= e.size
-		c.timers.stop(&e.timer)
+		c.timers.Stop(&e.timer)
 		return true
 	})
 	return found

@@ -459,25 +459,21 @@ func (d *driver) readDatagrams() {
 }
 
 // read passes on what comes on a request or control stream, in pieces of buf. It
-// returns when that is over, or ErrWouldBlock where Read does not wait.
+// returns why that is over, or ErrWouldBlock where Read does not wait.
 func (d *driver) read(sid streamID, recv ReceiveStream, buf []byte) error {
 	for {
 		n, err := recv.Read(buf)
 		if n > 0 && !d.post(evBytes{sid, bytes.Clone(buf[:n])}) {
-			return nil
+			return io.EOF // the loop is over
 		}
 		if errors.Is(err, io.EOF) {
 			d.post(evFin{sid})
-			return nil
-		}
-		if errors.Is(err, ErrWouldBlock) {
-			return err
 		}
 		if se, ok := errors.AsType[*StreamError](err); ok && se.Remote {
 			d.post(evReset{sid, se.Code})
 		}
 		if err != nil {
-			return nil
+			return err
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (c *core) subscribe(ev evSubscribe) {
 	c.takeID()
 	f.st = c.request(ev.sid, f, m)
 	if ev.opt.Rendezvous > 0 { // the peer may wait so long before it answers
-		c.timers.set(&f.st.timer, f.st.timer.at.Add(ev.opt.Rendezvous), f.st.timer.f)
+		c.timers.Set(&f.st.timer, f.st.timer.At().Add(ev.opt.Rendezvous))
 	}
 }
 
@@ -209,7 +209,7 @@ func (f *feed) subscribed(c *core, body []byte) error {
 	if other := c.aliases[m.TrackAlias]; other != nil {
 		return closing(wire.SessionDuplicateTrackAlias, "track alias %d of %v is that of %v", m.TrackAlias, f.name, other.name)
 	}
-	c.timers.stop(&f.st.timer)
+	c.timers.Stop(&f.st.timer)
 	f.alias = m.TrackAlias
 	if t, unknown := m.Properties.Mandatory(); unknown { // section 2.5.1
 		e := &RequestError{Code: wire.RequestUnsupportedExtension, Reason: fmt.Sprintf("mandatory track property %#x", t)}

@@ -128,7 +128,7 @@ func (f *fetch) accepted(c *core, body []byte) error {
 		return violation("FETCH_OK ends at %v, in front of the start at %v", m.End, f.rng.Start)
 	}
 	end = earlier(end, f.rng.End)
-	c.timers.stop(&f.st.timer)
+	c.timers.Stop(&f.st.timer)
 	if t, unknown := m.Properties.Mandatory(); unknown { // section 2.5.1
 		c.over(f.st, &RequestError{Code: wire.RequestUnsupportedExtension, Reason: fmt.Sprintf("mandatory track property %#x", t)})
 		c.abandon(f.st, wire.ResetCancelled)
@@ -223,7 +223,7 @@ func (f *fetch) fin(c *core, st *stream) error {
 
 func (f *fetch) over(c *core, _ *stream, cause error) {
 	delete(c.fetches, f.id)
-	c.timers.stop(&f.clock)
+	c.timers.Stop(&f.clock)
 	if f.data != 0 {
 		delete(c.filling, f.data)
 		c.do(actStop{f.data, wire.ResetCancelled})

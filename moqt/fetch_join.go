@@ -51,7 +51,7 @@ func (c *core) join(st *stream, f *fetching) {
 	}
 	f.join = nil
 	c.joins = slices.DeleteFunc(c.joins, func(o *stream) bool { return o == st })
-	c.timers.stop(&st.timer)
+	c.timers.Stop(&st.timer)
 	c.askFetch(st, f, s.d.Track)
 }
 

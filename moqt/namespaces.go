@@ -69,7 +69,7 @@ func (a *announced) message(c *core, st *stream, t wire.MessageType, body []byte
 		if _, err := wire.ParseRequestOK(body, st.opener); err != nil {
 			return err
 		}
-		c.timers.stop(&st.timer)
+		c.timers.Stop(&st.timer)
 		c.do(actCount{st.opener.String(), outcomeOK})
 		a.answer(c, nil)
 		return nil
@@ -327,7 +327,7 @@ func (w *watch) message(c *core, st *stream, t wire.MessageType, body []byte) er
 		if _, err := wire.ParseRequestOK(body, st.opener); err != nil {
 			return err
 		}
-		c.timers.stop(&st.timer)
+		c.timers.Stop(&st.timer)
 		c.do(actCount{st.opener.String(), outcomeOK})
 		w.accepted = true
 		return nil

@@ -24,7 +24,7 @@ func (c *core) open(st *stream, t wire.MessageType, body []byte) error {
 		return err
 	}
 	m = withTokens(m, tokens)
-	c.timers.stop(&st.timer)
+	c.timers.Stop(&st.timer)
 	st.opener, st.role = t, closedRole{}
 	st.req = &request{sid: st.sid}
 	st.req.ctx, st.req.end = context.WithCancelCause(context.Background())
@@ -147,15 +147,20 @@ func (c *core) parseUpdate(st *stream, body []byte) (m wire.RequestUpdate, ok bo
 		return m, false, err
 	}
 	m.Params.Tokens = tokens
+	return m, !c.refusesUpdate(st, refusal), nil
+}
+
+// refusesUpdate refuses an update whose tokens are refused, or one too many.
+func (c *core) refusesUpdate(st *stream, tokens *RequestError) bool {
 	switch {
-	case refusal != nil:
-		c.refuseUpdate(st, refusal.Code, refusal.Reason)
-		return m, false, nil
+	case tokens != nil:
+		c.refuseUpdate(st, tokens.Code, tokens.Reason)
 	case st.pending && st.updates == maxUpdates:
 		c.refuse(st, wire.RequestExcessiveLoad, "too many updates of a request that is not answered")
-		return m, false, nil
+	default:
+		return false
 	}
-	return m, true, nil
+	return true
 }
 
 // maxUpdates bounds the updates that wait for the answer to their request.

@@ -155,7 +155,7 @@ func (s *serving) published(c *core, st *stream, body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.timers.stop(&st.timer)
+	c.timers.Stop(&st.timer)
 	c.do(actCount{st.opener.String(), outcomeOK})
 	c.do(actTell{s.answer, nil})
 	s.answer = nil

@@ -41,7 +41,7 @@ func (s *Session) Step(now time.Time) (next time.Time, err error) {
 	if st.over {
 		return time.Time{}, s.err
 	}
-	if err := d.stepAll(); err != nil {
+	if err := d.stepAll(); err != nil && (st.open || !errors.Is(err, ErrStreamLimit)) {
 		d.do(s.core.handle(now, evLost{err}))
 	}
 	if s.core.err != nil {
@@ -62,17 +62,9 @@ func (s *Session) Pending() bool {
 func (d *driver) stepAll() error {
 	s, st := d.s, d.steps
 	if !st.open {
-		err := d.tryControl()
-		if errors.Is(err, ErrStreamLimit) && st.now.Before(st.until) {
-			return nil
-		}
-		if errors.Is(err, ErrStreamLimit) {
-			err = errNoControl
-		}
-		if err != nil {
+		if err := d.stepControl(); err != nil {
 			return err
 		}
-		st.open = true
 	}
 	for {
 		if s.conn.Context().Err() != nil {
@@ -101,6 +93,17 @@ func (d *driver) stepAll() error {
 			return nil
 		}
 	}
+}
+
+// stepControl tries to open our control stream. ErrStreamLimit says that there is
+// time to try again.
+func (d *driver) stepControl() error {
+	err := d.tryControl()
+	if errors.Is(err, ErrStreamLimit) && !d.steps.now.Before(d.steps.until) {
+		return errNoControl
+	}
+	d.steps.open = err == nil
+	return err
 }
 
 // stepQueue hands over what has come, and what the application wants.
@@ -158,7 +161,7 @@ func (d *driver) stepPipes() {
 			d.post(evStopped{sid, code})
 		}
 		if p.recv != nil && !p.read {
-			p.read = d.read(sid, p.recv, d.steps.buf) == nil
+			p.read = !errors.Is(d.read(sid, p.recv, d.steps.buf), ErrWouldBlock)
 		}
 		if p.busy {
 			d.stepWrite(p)

@@ -134,7 +134,7 @@ func (c *core) drain(st *stream) error {
 		return nil
 	}
 	if len(rest) < len(buf) || len(rest) == 0 {
-		c.timers.stop(&st.whole)
+		c.timers.Stop(&st.whole)
 	}
 	if len(rest) > 0 { // most streams stay silent from here on and hold nothing
 		st.buf, c.held = append(buf[:0], rest...), c.held+len(rest)
@@ -151,7 +151,7 @@ func (c *core) drain(st *stream) error {
 
 // awaitRest bounds the time in which a message that has begun has to be whole.
 func (c *core) awaitRest(st *stream) {
-	if st.whole.pos != 0 || st.role == nil && st.sid != c.control { // awaitRequest bounds the first one
+	if st.whole.IsSet() || st.role == nil && st.sid != c.control { // awaitRequest bounds the first one
 		return
 	}
 	c.arm(&st.whole, c.cfg.ResponseTimeout, func() error {
@@ -275,9 +275,9 @@ func (c *core) failed(ev evFailed) error {
 // over ends the request of st, if it has not ended.
 func (c *core) over(st *stream, cause error) {
 	c.settle(st)
-	c.timers.stop(&st.timer)
-	c.timers.stop(&st.expiry)
-	c.timers.stop(&st.patience)
+	c.timers.Stop(&st.timer)
+	c.timers.Stop(&st.expiry)
+	c.timers.Stop(&st.patience)
 	st.asked = nil
 	r := st.role
 	st.role = closedRole{}
@@ -337,8 +337,8 @@ func (c *core) reap(st *stream) {
 	if _, closed := st.role.(closedRole); !closed {
 		return
 	}
-	c.timers.stop(&st.timer)
-	c.timers.stop(&st.whole)
+	c.timers.Stop(&st.timer)
+	c.timers.Stop(&st.whole)
 	c.held -= len(st.buf)
 	st.buf = nil
 	delete(c.streams, st.sid)

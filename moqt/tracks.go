@@ -211,7 +211,7 @@ func (c *core) offerTrack(ev evOffer) {
 	if !o.Expires.IsZero() {
 		st := c.served[s.name]
 		st.expires = o.Expires
-		c.timers.set(&st.expiry, o.Expires, func() error {
+		c.at(&st.expiry, o.Expires, func() error {
 			c.expired(st)
 			return nil
 		})

@@ -93,7 +93,7 @@ func (d *driver) readUni(u *uni) (event, error) {
 		if u.buf == nil {
 			u.buf = make([]byte, readSize)
 		}
-		return nil, d.read(u.sid, u.recv, u.buf)
+		return nil, wouldBlock(d.read(u.sid, u.recv, u.buf))
 	case uniPadding:
 		_, err := io.Copy(io.Discard, readerOf{u.recv}) // all of it, by section 11.5.1, however it ends
 		return nil, wouldBlock(err)
@@ -127,12 +127,12 @@ func (d *driver) readHeader(u *uni) (event, error) {
 		known, perr := u.in.feed(buf[:n])
 		switch {
 		case perr != nil:
-			return evViolation{perr}, nil
+			return evViolation{perr}, perr
 		case known:
 			_ = u.recv.SetReadDeadline(time.Time{})
 			return nil, nil
 		case errors.Is(err, io.EOF) && u.in.cut():
-			return evViolation{violation("stream ends inside its header")}, nil
+			return evViolation{violation("stream ends inside its header")}, err
 		case errors.Is(err, ErrWouldBlock):
 			return nil, err
 		case err != nil:

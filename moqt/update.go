@@ -179,7 +179,7 @@ func (c *core) failUpdates(u *updating, err error) {
 
 // endUpdates fails what waits for an answer, because the subscription ends.
 func (c *core) endUpdates(f *feed, cause error) {
-	c.timers.stop(&f.upd.timer)
+	c.timers.Stop(&f.upd.timer)
 	c.failUpdates(&f.upd, cause)
 	f.upd.sent = nil
 }
@@ -196,7 +196,7 @@ func (f *feed) updated(c *core, t wire.MessageType, body []byte) error {
 		if err != nil {
 			return err
 		}
-		c.timers.stop(&u.timer)
+		c.timers.Stop(&u.timer)
 		c.do(actCount{wire.TypeRequestUpdate.String(), outcomeRefused})
 		c.failUpdates(u, e)
 		u.sent = nil
@@ -206,7 +206,7 @@ func (f *feed) updated(c *core, t wire.MessageType, body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.timers.stop(&u.timer)
+	c.timers.Stop(&u.timer)
 	c.do(actCount{wire.TypeRequestUpdate.String(), outcomeOK})
 	r := track.Updated{Expires: c.expiry(m.Params.Expires)}
 	if l := m.Params.LargestObject; l != nil {

@@ -19,6 +19,7 @@ var mayImport = map[string]string{
 	// Floor 0
 	"moqt/wire":    "",
 	"moqt/wire16":  "moqt/wire",
+	"moqt/timers":  "",
 	"cmaf":         "cmaf/codec",
 	"cmaf/codec":   "",
 	"hls/playlist": "",
@@ -33,12 +34,12 @@ var mayImport = map[string]string{
 	// Floor 2
 	"moqt/conn":   "moqt/wire",
 	"moqt/egress": "moqt/conn moqt/track moqt/wire",
-	"moqt":        "moqt/conn moqt/egress moqt/track moqt/wire moqt/wire16",
+	"moqt":        "moqt/conn moqt/egress moqt/timers moqt/track moqt/wire moqt/wire16",
 
 	// Floor 3
 	"moqt/transport":     "moqt moqt/wire", // the codes of its errors
 	"moqt/client":        "moqt moqt/track moqt/wire",
-	"moqt/relay":         "moqt moqt/track moqt/wire",
+	"moqt/relay":         "moqt moqt/timers moqt/track moqt/wire",
 	"moqt/moqttest":      "moqt moqt/track moqt/wire",
 	"moqt/relay/sim":     "moqt moqt/relay moqt/track moqt/wire",
 	"ingest":             "cmaf",
@@ -86,7 +87,7 @@ var confined = map[string][]string{
 }
 
 // metricsFloor are the packages below floor 2, which have no metrics.
-var metricsFloor = []string{"moqt/wire", "moqt/wire16", "cmaf", "cmaf/codec", "hls/playlist", "cmaf/catalog", "cmaf/loc", "cmaf/cenc", "cmaf/segment", "moqt/track"}
+var metricsFloor = []string{"moqt/wire", "moqt/wire16", "moqt/timers", "cmaf", "cmaf/codec", "hls/playlist", "cmaf/catalog", "cmaf/loc", "cmaf/cenc", "cmaf/segment", "moqt/track"}
 
 // row returns what pkg may import.
 func row(pkg string) (allowed []string, ok bool) {

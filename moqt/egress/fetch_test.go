@@ -352,11 +352,7 @@ func TestFetchPriority(t *testing.T) {
 	r.conn.credit = unlimited
 	r.trace = nil
 	r.pass(20 * time.Millisecond)
-	var order []uint8
-	for _, st := range r.finished {
-		order = append(order, st)
-	}
-	if got, want := fmt.Sprint(order), "[5 10 20]"; got != want {
+	if got, want := fmt.Sprint(r.finished), "[5 10 20]"; got != want {
 		t.Errorf("the fetches ended in the order %v of priorities, want %v", got, want)
 	}
 }

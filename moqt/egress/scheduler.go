@@ -282,14 +282,15 @@ func (e *Scheduler) do(now time.Time, a action) error {
 // (section 11.3).
 func (e *Scheduler) sendDatagram(b []byte) error {
 	err := e.conn.SendDatagram(b)
-	if _, ended := errors.AsType[*conn.SessionError](err); ended {
+	_, ended := errors.AsType[*conn.SessionError](err)
+	switch {
+	case ended:
 		return err
-	}
-	if err != nil {
+	case err == nil:
+		e.core.counts.datagrams++
+	default:
 		e.core.counts.datagramsDropped++
-		return nil
 	}
-	e.core.counts.datagrams++
 	return nil
 }
 

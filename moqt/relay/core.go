@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/timers"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -25,7 +26,7 @@ type core struct {
 	watchers []*watcher
 	// trackers want to hear of tracks under theirs (SUBSCRIBE_TRACKS).
 	trackers []*tracker
-	timers   timers
+	timers   timers.Queue[func(now time.Time)]
 	pulse    timer  // looks at all tracks each second, while there are any
 	held     int    // subscribers held for a publisher that is not there yet
 	epoch    uint64 // of the newest upstream attempt
@@ -55,6 +56,9 @@ func (c *counts) fetch(missing bool) {
 		c.cached++
 	}
 }
+
+// A timer runs a function from the relay's loop.
+type timer = timers.Timer[func(now time.Time)]
 
 // A space is a namespace that somebody publishes.
 type space struct {
@@ -123,7 +127,7 @@ func newCore(cfg Config) *core {
 		announced: make(map[*peer][]*source),
 		tracks:    make(map[wire.FullTrackName]*entry),
 	}
-	c.pulse.f = c.beat
+	c.pulse.Do = c.beat
 	return c
 }
 
@@ -139,16 +143,16 @@ func (c *core) do(a action) { c.acts = append(c.acts, a) }
 // expire runs what is due. next says when to call it again.
 func (c *core) expire(now time.Time) []action {
 	for {
-		t, ok := c.timers.pop(now)
+		t, ok := c.timers.Pop(now)
 		if !ok {
 			return c.take()
 		}
-		t.f(now)
+		t.Do(now)
 	}
 }
 
 // next returns the time of the earliest timer, if there is one.
-func (c *core) next() (time.Time, bool) { return c.timers.next() }
+func (c *core) next() (time.Time, bool) { return c.timers.Next() }
 
 // subscribe asks for a track on behalf of sub. hold is how long it may wait for
 // a publisher to appear (RENDEZVOUS_TIMEOUT, section 10.2.4).

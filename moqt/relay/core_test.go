@@ -281,8 +281,8 @@ func TestSubscribeWithoutPublisher(t *testing.T) {
 			r.subscribe(video, "a", tt.hold)
 			r.pass(10 * time.Second)
 			r.want(tt.want...)
-			if r.c.held != 0 || len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
-				t.Errorf("left over: %d held, %d tracks, %d timers", r.c.held, len(r.c.tracks), len(r.c.timers.h))
+			if r.c.held != 0 || len(r.c.tracks) != 0 || r.c.timers.Len() != 0 {
+				t.Errorf("left over: %d held, %d tracks, %d timers", r.c.held, len(r.c.tracks), r.c.timers.Len())
 			}
 		})
 	}
@@ -477,8 +477,8 @@ func TestTrackLingersWithoutSubscribers(t *testing.T) {
 	r.want("release pub", "end TRACK_ENDED")
 	r.pass(10 * time.Second)
 	r.want("drop")
-	if len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
-		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), len(r.c.timers.h))
+	if len(r.c.tracks) != 0 || r.c.timers.Len() != 0 {
+		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), r.c.timers.Len())
 	}
 }
 
@@ -508,8 +508,8 @@ func TestAnswerThatNobodyWaitsForIsReleased(t *testing.T) {
 	r.want("release one")
 	r.pass(11 * time.Second)
 	r.want("drop")
-	if len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
-		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), len(r.c.timers.h))
+	if len(r.c.tracks) != 0 || r.c.timers.Len() != 0 {
+		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), r.c.timers.Len())
 	}
 }
 

@@ -128,10 +128,10 @@ func (c *core) lone(e *entry) bool {
 
 func (c *core) open(now time.Time, name wire.FullTrackName) *entry {
 	e := &entry{name: name, subs: make(map[subscriber]bool)}
-	e.timer.f = func(now time.Time) { c.sweep(now, e) }
+	e.timer.Do = func(now time.Time) { c.sweep(now, e) }
 	c.tracks[name] = e
-	if !c.pulse.set() {
-		c.timers.set(&c.pulse, now.Add(pulse))
+	if !c.pulse.IsSet() {
+		c.timers.Set(&c.pulse, now.Add(pulse))
 	}
 	return e
 }
@@ -153,7 +153,7 @@ func (c *core) arm(e *entry) {
 	for _, l := range e.links {
 		earlier(l.until)
 	}
-	c.timers.set(&e.timer, at)
+	c.timers.Set(&e.timer, at)
 }
 
 // sweep ends what is due of e.
@@ -451,9 +451,9 @@ func (c *core) drop(e *entry) {
 		c.release(e, l)
 	}
 	c.rejectInquiries(e, wire.RequestInternalError, "the track has ended")
-	c.timers.stop(&e.timer)
+	c.timers.Stop(&e.timer)
 	delete(c.tracks, e.name)
 	if len(c.tracks)+len(c.shun)+len(c.ended) == 0 {
-		c.timers.stop(&c.pulse)
+		c.timers.Stop(&c.pulse)
 	}
 }

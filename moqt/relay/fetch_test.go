@@ -260,7 +260,7 @@ func TestInquiryLeavesNothing(t *testing.T) {
 	r.answer("pub", nil)
 	r.pass(time.Minute)
 	r.want("connect pub video new", "tell status", "release pub", "end TRACK_ENDED", "drop")
-	if len(r.c.tracks) != 0 || len(r.c.timers.h) != 0 {
-		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), len(r.c.timers.h))
+	if len(r.c.tracks) != 0 || r.c.timers.Len() != 0 {
+		t.Errorf("left over: %d tracks, %d timers", len(r.c.tracks), r.c.timers.Len())
 	}
 }

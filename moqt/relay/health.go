@@ -42,7 +42,7 @@ func (c *core) beat(now time.Time) {
 	c.shun = slices.DeleteFunc(c.shun, func(s shun) bool { return !s.until.After(now) })
 	c.dropEnded(now)
 	if len(c.tracks)+len(c.shun)+len(c.ended) > 0 {
-		c.timers.set(&c.pulse, now.Add(pulse))
+		c.timers.Set(&c.pulse, now.Add(pulse))
 	}
 }
 
@@ -66,8 +66,8 @@ func (c *core) discard(now time.Time, t *track.Track) {
 		return
 	}
 	c.ended = append(c.ended, ended{t, now})
-	if !c.pulse.set() {
-		c.timers.set(&c.pulse, now.Add(pulse))
+	if !c.pulse.IsSet() {
+		c.timers.Set(&c.pulse, now.Add(pulse))
 	}
 }
 

@@ -90,7 +90,7 @@ func (c *core) peerGone(now time.Time, p *peer) []action {
 	until := now.Add(c.cfg.Grace)
 	for _, src := range slices.Clone(c.announced[p]) {
 		src.lostUntil = until
-		c.timers.set(&timer{f: func(time.Time) { c.remove(src) }}, until)
+		c.timers.Set(&timer{Do: func(time.Time) { c.remove(src) }}, until)
 		sp := c.spaces[src.ns]
 		// A live source makes the lost ones of its namespace superfluous.
 		if slices.ContainsFunc(sp.sources, func(s *source) bool { return !s.lost() }) {
