@@ -27,7 +27,12 @@ func (r *request) Redirect(to track.Redirect, reason string) {
 // EXPIRED, any other request with a reset EXPIRED_AUTH_TOKEN. The zero time is
 // never. Said before Accept, or from the function of OnUpdate, the peer is told
 // of a subscription's end with EXPIRES (section 10.2.10).
-func (r *request) ExpireAt(at time.Time) { r.s.call(evExpire{r.sid, at}) }
+func (r *request) ExpireAt(at time.Time) {
+	r.mu.Lock()
+	r.expires = &at
+	r.mu.Unlock()
+	r.s.call(evExpire{r.sid, at})
+}
 
 // OnUpdate has f called, from the session's loop, for each REQUEST_UPDATE of the
 // peer, with the parameters that it has (section 10.9). An error refuses it, as
@@ -177,6 +182,10 @@ func (c *core) takeUpdate(st *stream, body []byte, apply func(wire.Params) *Requ
 		return err
 	}
 	f := st.onUpdate()
+	if f == nil && st.pending && c.cfg.Handler != nil {
+		// It may have come along with its request, which the handler sees first.
+		f = st.req.consents
+	}
 	switch {
 	case f == nil:
 		c.applyUpdate(st, m.Params, apply)
@@ -184,9 +193,28 @@ func (c *core) takeUpdate(st *stream, body []byte, apply func(wire.Params) *Requ
 		c.refuseUpdate(st, wire.RequestExcessiveLoad, "too many updates at a time")
 	default:
 		st.asked = append(st.asked, askedUpdate{m.Params, apply})
-		c.do(actAskUpdate{st.sid, f, m.Params})
+		c.do(actAskUpdate{st.sid, st.req, f, m.Params})
 	}
 	return nil
+}
+
+// consents asks who has to agree to an update at the time that it is called.
+func (r *request) consents(p wire.Params) error {
+	if f := r.onUpdate(); f != nil {
+		return f(p)
+	}
+	return nil
+}
+
+// ask asks whoever has to agree.
+func (a actAskUpdate) ask() evUpdateAnswer {
+	ev := evUpdateAnswer{sid: a.sid, err: a.f(a.params)}
+	if a.req != nil {
+		a.req.mu.Lock()
+		ev.expires = a.req.expires
+		a.req.mu.Unlock()
+	}
+	return ev
 }
 
 // onUpdate returns who has to agree to an update, nil for nobody.
@@ -212,6 +240,9 @@ func (c *core) updateAnswered(ev evUpdateAnswer) {
 		return
 	}
 	if ev.err == nil {
+		if ev.expires != nil {
+			c.expire(evExpire{ev.sid, *ev.expires})
+		}
 		c.applyUpdate(st, next.params, next.apply)
 		return
 	}

@@ -234,7 +234,7 @@ func (b *bench) do(acts []action) {
 		case actTold:
 			_ = a.f(a.params)
 		case actAskUpdate:
-			b.calls = append(b.calls, evUpdateAnswer{a.sid, a.f(a.params)})
+			b.calls = append(b.calls, a.ask())
 		case actReply:
 			a.to <- a.r // the channel has one slot: a second answer blocks, and fails
 		}

@@ -30,8 +30,11 @@ type driver struct {
 	unis    map[streamID]*uni
 	egress  *egress.Scheduler
 	serves  map[streamID]*egress.Handle
-	load    load                             // that the gauges were told
-	fetches map[streamID]*egress.FetchHandle // of the peer's FETCHes
+	load    load // that the gauges were told
+	// consents are what was said to updates. The core hears of them before it
+	// hears anything that was said since.
+	consents []evUpdateAnswer
+	fetches  map[streamID]*egress.FetchHandle // of the peer's FETCHes
 }
 
 // What the driver tells itself.
@@ -220,7 +223,7 @@ func (d *driver) step(ev event) {
 			return
 		case e.err == nil:
 			p.send, p.recv = e.stream, e.stream
-			d.do(d.s.core.handle(d.now(), evStarted{e.sid}))
+			d.handle(evStarted{e.sid})
 			d.attach(p)
 			d.flush(p)
 			return
@@ -233,7 +236,17 @@ func (d *driver) step(ev event) {
 		ev = e.ev
 	}
 	if ev != nil {
-		d.do(d.s.core.handle(d.now(), ev))
+		d.handle(ev)
+	}
+}
+
+// handle has the core take an event, and what is said to updates that it brings.
+func (d *driver) handle(ev event) {
+	d.do(d.s.core.handle(d.now(), ev))
+	for len(d.consents) > 0 {
+		next := d.consents[0]
+		d.consents = d.consents[1:]
+		d.do(d.s.core.handle(d.now(), next))
 	}
 }
 
@@ -331,7 +344,7 @@ func (d *driver) tell(a action) {
 			a.f(track.NewHeldSubscription(a.t, a.hold), nil)
 		}
 	case actAskUpdate:
-		s.call(evUpdateAnswer{a.sid, a.f(a.params)})
+		d.consents = append(d.consents, a.ask())
 	case actTold:
 		_ = a.f(a.params)
 	case actNewGroup:

@@ -159,7 +159,9 @@ type (
 	// evUpdateAnswer answers the oldest actAskUpdate of a stream.
 	evUpdateAnswer struct {
 		sid streamID
-		err error
+		// expires is what ExpireAt was given last, nil for nothing.
+		expires *time.Time
+		err     error
 	}
 	evNamespace struct {
 		sid    streamID
@@ -258,6 +260,7 @@ type (
 	// actAskUpdate asks whoever answers a request about an update of it.
 	actAskUpdate struct {
 		sid    streamID
+		req    *request // nil for a subscription that was offered
 		f      func(wire.Params) error
 		params wire.Params
 	}

@@ -39,6 +39,7 @@ type request struct {
 	ended []func(cause error) // until it is over
 	// updated is what OnUpdate was given.
 	updated func(wire.Params) error
+	expires *time.Time // what ExpireAt was given last
 }
 
 // Context ends when the request has ended: refused, cancelled by the peer,
@@ -168,6 +169,12 @@ type SubscribeNamespaceRequest struct {
 }
 
 // Accept answers with REQUEST_OK.
+//
+// An update that the function of OnUpdate grants may move the prefix (section
+// 10.9.2). What was announced until then is forgotten, so that the handler
+// announces what is below the new prefix, and withdraws what is no longer. What
+// it says from that function on, from any goroutine, is taken as said after the
+// move.
 func (r *SubscribeNamespaceRequest) Accept() { r.answer(evAccept{sid: r.sid}) }
 
 // Announce sends NAMESPACE for ns, once Accept was called. It does not block.

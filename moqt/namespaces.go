@@ -137,9 +137,9 @@ func (offered) over(c *core, _ *stream, _ error) { c.offered-- }
 // A watching is a SUBSCRIBE_NAMESPACE of the peer (section 10.18).
 type watching struct {
 	prefix track.Namespace
-	// active counts who announces a namespace: the handler, the session itself,
-	// or both.
-	active map[track.Namespace]int
+	// active has who announces a namespace: the handler, the session itself, or
+	// both.
+	active map[track.Namespace]announcer
 	// told has what the peer knows of. What it does not know yet, because the
 	// request is not accepted, waits in order.
 	told  map[track.Namespace]struct{}
@@ -156,10 +156,10 @@ func (c *core) openSubscribeNamespace(st *stream, m wire.SubscribeNamespace) {
 		c.refuse(st, wire.RequestExcessiveLoad, "too many namespace subscriptions")
 		return
 	}
-	w := &watching{prefix: m.Prefix, active: make(map[track.Namespace]int), told: make(map[track.Namespace]struct{})}
+	w := &watching{prefix: m.Prefix, active: make(map[track.Namespace]announcer), told: make(map[track.Namespace]struct{})}
 	c.watchers = append(c.watchers, st)
 	for _, a := range c.announced {
-		w.change(c, st, a.ns, true)
+		w.change(c, st, a.ns, byUs, true)
 	}
 	if len(w.active) > c.cfg.Limits.Matches {
 		st.role = w // which takes it off the list
@@ -186,7 +186,7 @@ func (c *core) accept(sid streamID) {
 	case *watching:
 		c.granted(st, wire.RequestOK{})
 		for _, ns := range w.order {
-			if w.active[ns] > 0 {
+			if w.active[ns] != 0 {
 				w.send(c, st, ns, true)
 			}
 		}
@@ -205,7 +205,7 @@ func (c *core) accept(sid streamID) {
 func (c *core) tellNamespace(ev evNamespace) {
 	if st := c.streams[ev.sid]; st != nil {
 		if w, ok := st.role.(*watching); ok {
-			w.change(c, st, ev.ns, ev.active)
+			w.change(c, st, ev.ns, byHandler, ev.active)
 		}
 	}
 }
@@ -214,29 +214,35 @@ func (c *core) tellNamespace(ev evNamespace) {
 func (c *core) tellWatchers(ns track.Namespace, active bool) {
 	for _, st := range slices.Clone(c.watchers) {
 		if w, ok := st.role.(*watching); ok {
-			w.change(c, st, ns, active)
+			w.change(c, st, ns, byUs, active)
 		}
 	}
 }
 
-// change counts one more or one less who announces ns, and tells the peer of
+// An announcer is who announces a namespace, as bits.
+type announcer uint8
+
+const (
+	byHandler announcer = 1 << iota
+	byUs
+)
+
+// change takes note that who announces ns, or no longer, and tells the peer of
 // the first and the last.
-func (w *watching) change(c *core, st *stream, ns track.Namespace, active bool) {
+func (w *watching) change(c *core, st *stream, ns track.Namespace, who announcer, active bool) {
 	if !ns.HasPrefix(w.prefix) {
 		return
 	}
-	n := w.active[ns]
-	switch {
-	case active:
-		w.active[ns] = n + 1
-	case n > 1:
-		w.active[ns] = n - 1
-	default:
+	now := w.active[ns] &^ who
+	if active {
+		now |= who
+	}
+	if w.active[ns] = now; now == 0 {
 		delete(w.active, ns)
 	}
 	_, told := w.told[ns]
 	switch {
-	case w.active[ns] > 0 == told: // nothing has changed for the peer
+	case (now != 0) == told: // nothing has changed for the peer
 	case !st.pending:
 		w.send(c, st, ns, active)
 	case active && !slices.Contains(w.order, ns):
@@ -277,7 +283,7 @@ func (w *watching) announceAnew(c *core, st *stream) {
 	}
 	w.moved = false
 	for _, a := range c.announced {
-		w.change(c, st, a.ns, true)
+		w.change(c, st, a.ns, byUs, true)
 	}
 }
 

@@ -408,3 +408,23 @@ func TestGoaway(t *testing.T) {
 		})
 	})
 }
+
+// What the handler says from the function of OnUpdate on is about the new prefix,
+// and an announcement counts once however often it is made.
+func TestMovePrefixInOrder(t *testing.T) {
+	handled(t, false, func(_ *testing.T, p *moqttest.Peer, got *requests) {
+		st := p.Open(wire.SubscribeNamespace{Prefix: ns("a")})
+		synctest.Wait()
+		got.subNS.OnUpdate(func(wire.Params) error {
+			got.subNS.Announce(ns("b", "x"))
+			return nil
+		})
+		got.subNS.Accept()
+		st.Expect(wire.RequestOK{})
+		st.Send(wire.RequestUpdate{RequestID: 2, Params: wire.Params{NamespacePrefix: new(ns("b"))}})
+		st.Expect(wire.RequestOK{}, wire.NamespaceMsg{Suffix: ns("x")})
+		got.subNS.Announce(ns("b", "x"))
+		got.subNS.Withdraw(ns("b", "x"))
+		st.Expect(wire.NamespaceDone{Suffix: ns("x")})
+	})
+}

@@ -82,15 +82,12 @@ func (d *driver) stepAll() error {
 			d.step(evTimer{})
 			busy = true
 		}
-		if s.core.err != nil {
-			return nil
-		}
 		var err error
-		if st.egress, err = d.egress.Step(st.now); err != nil {
-			return err
+		if s.core.err == nil {
+			st.egress, err = d.egress.Step(st.now)
 		}
-		if !busy && !s.Pending() {
-			return nil
+		if err != nil || s.core.err != nil || !busy && !s.Pending() {
+			return err
 		}
 	}
 }

@@ -128,7 +128,7 @@ func (p *Publisher) removeEnded(now time.Time) {
 		t.finish()
 		t.track.End(track.DoneTrackEnded, "the track has ended")
 		p.group.remove(t.place)
-		p.setName(t.name, nil)
+		p.dropName(t.track)
 		p.endInitView(t)
 		p.catalog.changed = p.catalog.changed || t.listed
 		p.log.Info("track ended", "track", t.name)

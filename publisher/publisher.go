@@ -150,6 +150,10 @@ type Publisher struct {
 	byName map[string]*track.Track
 	views  map[string]*view
 	over   bool // no further view is made
+	// listed are the tracks of byName that are no views, in the order in which
+	// they came, and listeners who hears of them.
+	listed    []*track.Track
+	listeners []*listener
 }
 
 // New returns a Publisher of the broadcast ns. It starts nothing; see Run.
@@ -168,12 +172,12 @@ func New(ns track.Namespace, cfg Config) (*Publisher, error) {
 		byName: make(map[string]*track.Track), schemes: make(map[string]bool), views: make(map[string]*view),
 	}
 	p.catalog.playback = p.newTrack(catalog.PlaybackTrackName, priorityCatalog)
-	p.byName[catalog.PlaybackTrackName] = p.catalog.playback
 	p.catalog.track = p.newTrack(catalog.TrackName, priorityCatalog)
 	// Milliseconds since 1970 lie above what any earlier run used that did not
 	// publish more than a catalog per millisecond (MSF section 6).
 	p.catalog.next = max(cfg.NextCatalogGroup, uint64(max(cfg.Now().UnixMilli(), 0)))
-	p.byName[catalog.TrackName] = p.catalog.track
+	p.setName(p.catalog.track)
+	p.setName(p.catalog.playback)
 	return p, nil
 }
 
@@ -207,16 +211,6 @@ func (p *Publisher) Track(name string) (*track.Track, bool) {
 		return t, true
 	}
 	return p.openView(name)
-}
-
-func (p *Publisher) setName(name string, t *track.Track) {
-	p.names.Lock()
-	defer p.names.Unlock()
-	if t == nil {
-		delete(p.byName, name)
-	} else {
-		p.byName[name] = t
-	}
 }
 
 // Run announces the broadcast to the targets, publishes the catalog again and
@@ -372,7 +366,7 @@ func (p *Publisher) addTrack(now time.Time, name string, h cmaf.Header) (cmaf.Si
 	t.sink = &sink{p: p, t: t}
 	p.list = append(p.list, t)
 	p.group.add(t.place)
-	p.setName(name, t.track)
+	p.setName(t.track)
 	p.poke()
 	return t.sink, nil
 }

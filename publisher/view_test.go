@@ -377,10 +377,17 @@ func TestViewsWhileMediaComes(t *testing.T) {
 	p := newPublisher(t, Config{})
 	v, a := pair(t, p)
 	seconds(t, v, a, 0, 1)
-	var wg sync.WaitGroup
+	var asked, wg sync.WaitGroup
 	for _, name := range []string{SingleTrack, "init/video", "init/audio", SingleTrack} {
+		asked.Add(1)
 		wg.Go(func() {
-			r := mustTrack(t, p, name).NewReader(track.CurrentGroup)
+			tr, ok := p.Track(name)
+			asked.Done()
+			if !ok {
+				t.Errorf("no track %q", name)
+				return
+			}
+			r := tr.NewReader(track.CurrentGroup)
 			for {
 				g, err := r.NextGroup(t.Context())
 				if err != nil {
@@ -405,6 +412,7 @@ func TestViewsWhileMediaComes(t *testing.T) {
 	for i := range int64(200) {
 		seconds(t, v, a, i+1, i+2)
 	}
+	asked.Wait()
 	if err := p.Close(nil); err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,8 @@ type source struct {
 	routable bool
 	// lostUntil is set while the session is gone and the grace runs.
 	lostUntil time.Time
+	// tracks are those that a publisher in this process tells of unasked.
+	tracks []*track.Track
 }
 
 func (s *source) lost() bool { return !s.lostUntil.IsZero() }
@@ -111,6 +113,7 @@ type upstream interface {
 // A watcher hears of namespaces under prefix.
 type watcher struct {
 	prefix   wire.Namespace
+	theirs   wire.Namespace // how a session spells prefix
 	sink     namespaceSink
 	sessions bool // it hears of sessions alone, and of each that comes
 }

@@ -257,6 +257,21 @@ func (c *core) unwatch(w *watcher) []action {
 	return c.take()
 }
 
+// rewatch puts w in the place of old, which told a session of another prefix
+// (section 10.9.2). What only old has told, or has spelled otherwise, is
+// withdrawn.
+func (c *core) rewatch(old, w *watcher) []action {
+	c.watchers = slices.DeleteFunc(c.watchers, func(o *watcher) bool { return o == old })
+	for _, sp := range c.sorted() {
+		before, told := respell(sp.ns, old.prefix, old.theirs)
+		after, stays := respell(sp.ns, w.prefix, w.theirs)
+		if told && !(stays && before == after) {
+			c.do(actTell{old, sp.ns, false})
+		}
+	}
+	return c.watch(w)
+}
+
 // tell tells the watchers that ns is published, or no longer.
 func (c *core) tell(ns wire.Namespace, active bool) {
 	for _, w := range c.watchers {

@@ -61,10 +61,12 @@ func (c *core) published(now time.Time, src *source, name wire.FullTrackName, of
 	return l.epoch, c.take()
 }
 
-// A tracker hears of each track under prefix that a session publishes. It is
-// offered those of other sessions, each once.
+// A tracker hears of each track under prefix that somebody else publishes: of
+// those that sessions publish with PUBLISH, and those of publishers in this
+// process that list them. It is offered each once.
 type tracker struct {
 	prefix wire.Namespace
+	theirs wire.Namespace // how the session spells prefix
 	peer   *peer
 	sink   trackSink
 }
@@ -76,11 +78,34 @@ type trackSink interface {
 
 // trackTracks offers w every track under its prefix, and from now on each that
 // comes.
-func (c *core) trackTracks(w *tracker) []action {
-	c.trackers = append(c.trackers, w)
+func (c *core) trackTracks(w *tracker) []action { return c.retrack(nil, w) }
+
+// retrack puts w in the place of old, which offered a session tracks under
+// another prefix (section 10.9.2). What old has offered under the same name stays
+// with the session, and is not offered again.
+func (c *core) retrack(old, w *tracker) []action {
+	c.trackers = append(slices.DeleteFunc(c.trackers, func(o *tracker) bool { return o == old }), w)
+	fresh := func(ns wire.Namespace) bool {
+		if old == nil {
+			return true
+		}
+		before, told := respell(ns, old.prefix, old.theirs)
+		after, _ := respell(ns, w.prefix, w.theirs)
+		return !told || before != after
+	}
 	for _, e := range c.under(w.prefix) {
-		if e.offered {
+		if e.offered && fresh(e.name.Namespace) {
 			c.offer(w, e)
+		}
+	}
+	for _, sp := range c.sorted() {
+		if !sp.ns.HasPrefix(w.prefix) || !fresh(sp.ns) {
+			continue
+		}
+		if src := c.pick(sp.ns, nil); src != nil && src.local != nil && src.ns == sp.ns {
+			for _, t := range src.tracks {
+				c.offerListed(w, src, t)
+			}
 		}
 	}
 	return c.take()
@@ -89,6 +114,35 @@ func (c *core) trackTracks(w *tracker) []action {
 func (c *core) untrackTracks(w *tracker) []action {
 	c.trackers = slices.DeleteFunc(c.trackers, func(o *tracker) bool { return o == w })
 	return c.take()
+}
+
+// listed takes a track that a publisher in this process tells of, in the place
+// of the one that had its name.
+func (c *core) listed(src *source, t *track.Track) []action {
+	sp := c.spaces[src.ns]
+	if sp == nil || !slices.Contains(sp.sources, src) {
+		return nil // withdrawn
+	}
+	src.tracks = append(slices.DeleteFunc(src.tracks, func(o *track.Track) bool {
+		return o.Name() == t.Name() || isOver(o)
+	}), t)
+	if c.pick(src.ns, nil) == src {
+		for _, w := range c.trackers {
+			c.offerListed(w, src, t)
+		}
+	}
+	return c.take()
+}
+
+func isOver(t *track.Track) bool {
+	_, _, ended := t.Ended()
+	return ended
+}
+
+func (c *core) offerListed(w *tracker, src *source, t *track.Track) {
+	if src.ns.HasPrefix(w.prefix) && !isOver(t) {
+		c.do(actOffer{w, wire.FullTrackName{Namespace: src.ns, Name: t.Name().Name}, t})
+	}
 }
 
 // offer offers e to w, unless w's session publishes it, or has asked for it and

@@ -120,13 +120,21 @@ func (r *Relay) Announce(ctx context.Context, ns track.Namespace, src track.Sour
 	}
 }
 
-// announce publishes a source of this process, and calls added then.
+// announce publishes a source of this process, and the tracks that it tells of,
+// and calls added then.
 func (r *Relay) announce(s *source, added func()) (withdraw func()) {
 	r.post(func(now time.Time) []action {
 		defer added()
 		return r.core.announce(now, s)
 	})
+	stop := func() {}
+	if l, ok := s.local.(track.Lister); ok {
+		stop = l.Tracks(func(t *track.Track) {
+			r.post(func(time.Time) []action { return r.core.listed(s, t) })
+		})
+	}
 	return sync.OnceFunc(func() {
+		stop()
 		r.post(func(now time.Time) []action { return r.core.withdraw(now, s) })
 	})
 }
@@ -218,7 +226,7 @@ func (r *Relay) SessionNamespaces(ctx context.Context, prefix track.Namespace) i
 func (r *Relay) namespaces(ctx context.Context, prefix track.Namespace, sessions bool) iter.Seq2[track.NamespaceEvent, error] {
 	return func(yield func(track.NamespaceEvent, error) bool) {
 		q := &namespaceQueue{wake: make(chan struct{}, 1), active: make(map[wire.Namespace]bool), repeat: sessions}
-		w := &watcher{prefix: prefix, sink: q, sessions: sessions}
+		w := &watcher{prefix: prefix, theirs: prefix, sink: q, sessions: sessions}
 		r.post(func(time.Time) []action { return r.core.watch(w) })
 		defer r.post(func(time.Time) []action { return r.core.unwatch(w) })
 		for {

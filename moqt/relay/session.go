@@ -215,15 +215,24 @@ func lost(cause error) bool {
 
 // HandleSubscribeNamespace implements moqt.Handler.
 func (p *peer) HandleSubscribeNamespace(req *moqt.SubscribeNamespaceRequest) {
-	ns, ok := p.authorize(AuthRequest{Action: SubscribeNamespace, Namespace: req.Prefix}, req.Params, req)
+	auth := AuthRequest{Action: SubscribeNamespace, Namespace: req.Prefix}
+	ns, ok := p.authorize(auth, req.Params, req)
 	if !ok {
 		return
 	}
-	w := &watcher{prefix: ns, sink: view{req, ns, p.permit}}
+	w := &watcher{prefix: ns, theirs: req.Prefix, sink: view{req, ns, req.Prefix, p.permit}}
+	p.onMove(req, auth, req.Params.Tokens, func(ours, theirs wire.Namespace, _ []wire.Token) {
+		old := w
+		next := &watcher{prefix: ours, theirs: theirs, sink: view{req, ours, theirs, p.permit}}
+		w = next
+		p.r.post(func(time.Time) []action { return p.r.core.rewatch(old, next) })
+	})
 	req.Accept()
-	p.r.post(func(time.Time) []action { return p.r.core.watch(w) })
+	first := w
+	p.r.post(func(time.Time) []action { return p.r.core.watch(first) })
 	req.OnEnd(func(error) {
-		p.r.post(func(time.Time) []action { return p.r.core.unwatch(w) })
+		last := w
+		p.r.post(func(time.Time) []action { return p.r.core.unwatch(last) })
 	})
 }
 
@@ -232,6 +241,7 @@ func (p *peer) HandleSubscribeNamespace(req *moqt.SubscribeNamespaceRequest) {
 type view struct {
 	req    *moqt.SubscribeNamespaceRequest
 	prefix wire.Namespace // ours
+	theirs wire.Namespace
 	permit Permit
 }
 
@@ -251,7 +261,7 @@ func (v view) spell(ns wire.Namespace) (theirs wire.Namespace, ok bool) {
 	if !v.permit.Visible(ns) {
 		return wire.Namespace{}, false
 	}
-	return respell(ns, v.prefix, v.req.Prefix)
+	return respell(ns, v.prefix, v.theirs)
 }
 
 // respell replaces the prefix from of ns by to.

@@ -10,15 +10,51 @@ import (
 
 // HandleSubscribeTracks implements moqt.Handler.
 func (p *peer) HandleSubscribeTracks(req *moqt.SubscribeTracksRequest) {
-	ns, ok := p.authorize(AuthRequest{Action: SubscribeTracks, Namespace: req.Prefix}, req.Params, req)
+	auth := AuthRequest{Action: SubscribeTracks, Namespace: req.Prefix}
+	ns, ok := p.authorize(auth, req.Params, req)
 	if !ok {
 		return
 	}
-	w := &tracker{prefix: ns, peer: p, sink: offers{p, req, ns}}
+	w := &tracker{prefix: ns, theirs: req.Prefix, peer: p, sink: offers{p, req, ns, req.Prefix, req.Params.Tokens}}
+	p.onMove(req, auth, req.Params.Tokens, func(ours, theirs wire.Namespace, tokens []wire.Token) {
+		old := w
+		next := &tracker{prefix: ours, theirs: theirs, peer: p, sink: offers{p, req, ours, theirs, tokens}}
+		w = next
+		p.r.post(func(time.Time) []action { return p.r.core.retrack(old, next) })
+	})
 	req.Accept()
-	p.r.post(func(time.Time) []action { return p.r.core.trackTracks(w) })
+	first := w
+	p.r.post(func(time.Time) []action { return p.r.core.trackTracks(first) })
 	req.OnEnd(func(error) {
-		p.r.post(func(time.Time) []action { return p.r.core.untrackTracks(w) })
+		last := w
+		p.r.post(func(time.Time) []action { return p.r.core.untrackTracks(last) })
+	})
+}
+
+// An updatable is a request that the peer may change.
+type updatable interface {
+	OnUpdate(func(wire.Params) error)
+}
+
+// onMove lets the peer move a request to another prefix (section 10.9.2), or
+// show other tokens for it, if it may ask for that. move is told of it, from the
+// session's loop.
+func (p *peer) onMove(req updatable, auth AuthRequest, tokens []wire.Token, move func(ours, theirs wire.Namespace, tokens []wire.Token)) {
+	req.OnUpdate(func(u wire.Params) error {
+		next, shown := auth, tokens
+		if u.NamespacePrefix != nil {
+			next.Namespace = *u.NamespacePrefix
+		}
+		if len(u.Tokens) > 0 {
+			shown = u.Tokens
+		}
+		ns, refused := p.permits(next, shown)
+		if refused != nil {
+			return refused
+		}
+		auth, tokens = next, shown
+		move(ns, next.Namespace, shown)
+		return nil
 	})
 }
 
@@ -28,16 +64,18 @@ type offers struct {
 	p      *peer
 	req    *moqt.SubscribeTracksRequest
 	prefix wire.Namespace // ours
+	theirs wire.Namespace
+	tokens []wire.Token
 }
 
 func (o offers) offer(name wire.FullTrackName, t *track.Track) {
-	theirs, ok := respell(name.Namespace, o.prefix, o.req.Prefix)
+	theirs, ok := respell(name.Namespace, o.prefix, o.theirs)
 	if !ok {
 		return
 	}
 	p := o.p
 	auth := AuthRequest{Action: SubscribeTrack, Namespace: theirs, Track: name.Name}
-	if _, refused := p.permits(auth, o.req.Params.Tokens); refused != nil {
+	if _, refused := p.permits(auth, o.tokens); refused != nil {
 		return
 	}
 	sub := &offered{p: p, paused: o.req.Params.Forward != nil && !*o.req.Params.Forward}

@@ -200,6 +200,16 @@ type Source interface {
 	Track(name string) (*Track, bool)
 }
 
+// A Lister is a Source that tells of its tracks unasked, for those who subscribe
+// to all that there are (SUBSCRIBE_TRACKS, section 10.19).
+type Lister interface {
+	Source
+	// Tracks calls f with each track that there is, and from then on with each
+	// that comes, until stop is called. It must not block, nor must f, which may
+	// be called with locks held and calls nothing of the Lister.
+	Tracks(f func(*Track)) (stop func())
+}
+
 // A NamespaceEvent says that a namespace came or went.
 type NamespaceEvent struct {
 	Namespace Namespace
