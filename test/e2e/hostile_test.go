@@ -90,6 +90,9 @@ func TestHostilePeers(t *testing.T) {
 	}
 }
 
+// paused accepts a PUBLISH that nobody reads yet.
+var paused = wire.RequestOK{Params: wire.Params{Forward: new(false)}}
+
 // usage returns how many goroutines the daemon has and how many bytes of heap.
 func usage(t *testing.T, d *harness.Daemon) (goroutines, heap float64) {
 	t.Helper()
@@ -259,7 +262,7 @@ func open(t *testing.T, g target, scheme string) {
 		{"an object of 2^62 bytes", func(p *moqttest.Peer) {
 			p.Setup(wire.Setup{})
 			name := track.Name{Namespace: hostile(scheme), Name: "large"}
-			p.Open(wire.Publish{RequestID: 100, Track: name, TrackAlias: 1}).Expect(wire.RequestOK{})
+			p.Open(wire.Publish{RequestID: 100, Track: name, TrackAlias: 1}).Expect(paused)
 			p.OpenUni(wire.SubgroupHeader{Alias: 1, DefaultPriority: true}, []byte{0}, uint64(1<<62)).ExpectStop(wire.ResetExcessiveLoad)
 		}},
 		{"more tracks than a session may publish", func(p *moqttest.Peer) {
@@ -268,7 +271,7 @@ func open(t *testing.T, g target, scheme string) {
 				return p.Open(wire.Publish{RequestID: 100 + 2*i, Track: track.Name{Namespace: hostile(scheme, "many"), Name: fmt.Sprint(i)}, TrackAlias: i})
 			}
 			for i := range uint64(64) {
-				publish(i).Expect(wire.RequestOK{})
+				publish(i).Expect(paused)
 			}
 			publish(64).ExpectError(wire.RequestExcessiveLoad, wire.TypePublish)
 		}},
