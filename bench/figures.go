@@ -59,6 +59,8 @@ const (
 	joinCount     = "joins"
 	listening     = "listening"
 	recordCPU     = "record_cpu_per_gb"
+	recordWrite   = "record_write_cpu_per_gb"
+	recordBulk    = "record_bulk_cpu_per_gb"
 	recordRate    = "record_rate"
 	recutFloor    = "recut_of_floor"
 	recutRate     = "recut_rate"
@@ -83,6 +85,14 @@ func p99(t load.TrackView) stat.Number { return t.Delivered(0.99, -1) }
 // the first is when queues fill.
 func growth(t load.TrackView) stat.Number {
 	return stat.Ratio(float64(t.Delivered(0.99, load.Slices-1)), float64(t.Delivered(0.99, 1)))
+}
+
+// known makes a number of what is zero where it was not measured.
+func known(v float64) stat.Number {
+	if v == 0 {
+		return stat.NaN
+	}
+	return stat.Number(v)
 }
 
 func share(part, whole int64) stat.Number { return 100 * stat.Ratio(float64(part), float64(whole)) }
@@ -220,6 +230,8 @@ func figures() []figure {
 		{routinesView, "goroutines each viewer adds", "", 2, report.Lower, perViewer(func(s Server) float64 { return float64(s.Goroutines - s.GoroutinesAt0) })},
 		{listening, "start to listening", "ms", 1, report.Lower, ofServer(func(s Server) float64 { return s.Listening.Seconds() * 1000 })},
 		{recordCPU, "CPU per GB recorded", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(w.CPUSeconds, float64(w.Bytes)/1e9) })},
+		{recordWrite, "CPU per GB, write(2) of the same sizes alone", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return known(w.WriteCPU) })},
+		{recordBulk, "CPU per GB, write(2) of 1 MiB alone", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return known(w.BulkCPU) })},
 		{recordRate, "recorded", "MB/s", 0, report.Higher, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(float64(w.Bytes)/1e6, w.Seconds) })},
 		{recutFloor, "speed against memcpy of the samples", "", 2, report.Higher, ofWork(Recut, func(w Work) stat.Number {
 			return stat.Ratio(w.FloorSeconds, w.Seconds-w.FloorSeconds)

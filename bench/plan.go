@@ -330,7 +330,7 @@ func (a Arm) about() string {
 	case Start:
 		return fmt.Sprintf("started, and left alone for %v", a.Duration)
 	case Record:
-		return "writes the profile's chunks to a file as fast as they come, with an fsync each second"
+		return "writes the profile's chunks to a file as fast as they come, with an fsync at each group; write(2) alone has one each second and at the end"
 	case Recut:
 		return "fragments of a group in, chunks of one picture out; memcpy copies each sample once"
 	}

@@ -280,7 +280,7 @@ func TestReachMeasuresEveryGoal(t *testing.T) {
 					}
 				case Record, Recut:
 					r.Server = Server{}
-					r.Work = &Work{Bytes: 1e9, Seconds: 2, CPUSeconds: 0.4, FloorSeconds: 0.8}
+					r.Work = &Work{Bytes: 1e9, Seconds: 2, CPUSeconds: 0.4, FloorSeconds: 0.8, WriteCPU: 0.3, BulkCPU: 0.2}
 				}
 				results = append(results, r)
 			}

@@ -177,6 +177,7 @@ type piece struct {
 	bound  bound
 	upper  bool // the upper end of the interval is held to the bound
 	scale  float64
+	beside bool // shown beside the others, and held to nothing
 }
 
 func figureOf(arm, key string) func(Lookup) (stat.Spread, bool) {
@@ -203,7 +204,9 @@ func measured(pieces ...piece) func(Lookup) (string, report.Verdict) {
 			if p.upper {
 				v = s.High
 			}
-			verdicts = append(verdicts, p.bound.verdict(v))
+			if !p.beside {
+				verdicts = append(verdicts, p.bound.verdict(v))
+			}
 			text := report.SpreadText(s, p.digits)
 			if p.unit != "" {
 				text += " " + p.unit
@@ -223,6 +226,11 @@ func measured(pieces ...piece) func(Lookup) (string, report.Verdict) {
 // limits makes a goal's figures of one arm.
 func limit(name, arm, key string, digits int, unit string, must, aim float64) piece {
 	return piece{name: name, get: figureOf(arm, key), digits: digits, unit: unit, bound: bound{must: must, aim: aim}}
+}
+
+// beside makes a figure that is held to nothing.
+func beside(name, arm, key string, digits int, unit string) piece {
+	return piece{name: name, get: figureOf(arm, key), digits: digits, unit: unit, beside: true}
 }
 
 // least makes a figure that should be high.

@@ -112,6 +112,11 @@ type Work struct {
 	CPUSeconds float64 `json:"cpu_seconds"`
 	// FloorSeconds is what copying the same bytes took.
 	FloorSeconds float64 `json:"floor_seconds,omitempty"`
+	// WriteCPU and BulkCPU are the CPU seconds that a gigabyte costs which is
+	// written without a recorder: in the sizes that it writes, and in one
+	// megabyte each. The file is synced each second.
+	WriteCPU float64 `json:"write_cpu_per_gb,omitempty"`
+	BulkCPU  float64 `json:"bulk_cpu_per_gb,omitempty"`
 }
 
 // A Goal is a row that is held to what was aimed at.

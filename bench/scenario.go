@@ -317,7 +317,7 @@ func IngestPlan(o Options) Plan {
 }
 
 // workFigures are those of recorder and cutter.
-var workFigures = []string{recordCPU, recordRate, recutFloor, recutRate, loadAvg}
+var workFigures = []string{recordCPU, recordWrite, recordBulk, recordRate, recutFloor, recutRate, loadAvg}
 
 // RecordPlan measures the recorder and the cutter alone.
 func RecordPlan(o Options) Plan {

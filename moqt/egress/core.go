@@ -257,7 +257,8 @@ func (c *core) unpark() {
 }
 
 // admit returns the waiting subgroup that gets the next stream, nil if there is
-// none or no stream. What has to wait, sync drops when a newer group comes.
+// none or no stream. What has to wait, sync drops when a newer group comes, but
+// for messages; those get what the newest groups leave.
 func (c *core) admit(now time.Time) (best *stream) {
 	if c.starved || c.open >= c.cfg.MaxStreams {
 		return nil
@@ -277,6 +278,9 @@ func (c *core) admit(now time.Time) (best *stream) {
 // subscription whose last stream is the oldest: where streams are short, all
 // get some.
 func (st *stream) admittedBefore(now time.Time, other *stream) bool {
+	if st.spare != other.spare && st.class() == other.class() {
+		return other.spare
+	}
 	if st.sub == other.sub || st.class() != other.class() {
 		return st.before(other)
 	}
