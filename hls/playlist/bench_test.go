@@ -10,6 +10,10 @@ import (
 
 // BenchmarkParse reads what a puller reads: a multivariant playlist once, a live
 // one again and again, and a long one, such as that of an hour of VOD.
+//
+// Six allocations are left for each segment of the long one: three in hls-m3u8,
+// which copies each line that it reads and makes the segment, and three in net/url,
+// which resolves the URI. Ours are a dozen for the whole playlist.
 func BenchmarkParse(b *testing.B) {
 	base, err := url.Parse("https://example.com/live/index.m3u8")
 	if err != nil {

@@ -64,11 +64,11 @@ func (s *scan) run(b []byte) error {
 	if len(b) > MaxSize {
 		return &LineError{Reason: "has " + strconv.Itoa(len(b)) + " bytes, at most " + strconv.Itoa(MaxSize) + " are taken"}
 	}
-	b = bytes.TrimPrefix(b, []byte("\ufeff"))
-	for n := 1; len(b) > 0; n++ {
-		line, rest, _ := bytes.Cut(b, []byte("\n"))
-		b = rest
-		if err := s.line(n, string(bytes.TrimRight(line, "\r \t"))); err != nil {
+	text := strings.TrimPrefix(string(b), "\ufeff") // lines are parts of it
+	for n := 1; text != ""; n++ {
+		line, rest, _ := strings.Cut(text, "\n")
+		text = rest
+		if err := s.line(n, strings.TrimRight(line, "\r \t")); err != nil {
 			return err
 		}
 	}
