@@ -105,7 +105,7 @@ func TestStreamLimits(t *testing.T) {
 				finish(t, writers[i])
 			}
 			writers[i] = subgroup(t, tr, g, 0)
-			objects(t, writers[i], 0, 0, 100)
+			objects(t, writers[i], 0, 0, 2*maxMessage)
 		}
 		before := len(r.conn.streams)
 		r.run()

@@ -43,6 +43,7 @@ type stream struct {
 	pos     int64 // in the log, of the next byte to send
 
 	begun   bool // the header of the stream is written
+	spare   bool // it waits for what newer groups leave of the streams
 	urgency int  // 0 before it was ranked
 	chunk   int  // what the next write may take
 	parked  bool
@@ -203,6 +204,19 @@ func (st *stream) end() (ending, wire.ResetCode) {
 		return atEnd, 0
 	}
 	return goesOn, 0
+}
+
+// maxMessage is how large a subgroup may be to count as a message: what it takes
+// on the way holds up nothing.
+const maxMessage = 1200
+
+// message reports whether st is small and there as a whole.
+func (st *stream) message() bool {
+	if st.fetch != nil {
+		return false
+	}
+	state, _ := st.log.State()
+	return state == track.Complete && st.log.Committed() <= maxMessage
 }
 
 // lag returns how long the next byte has been waiting for this subscriber.

@@ -129,7 +129,7 @@ func (c *core) arrive(now time.Time, s *subscription, log *track.Subgroup) {
 		s.newest, s.some = group, true
 		if s.joined {
 			s.begun++
-			c.supersede(s)
+			c.supersede(now, s)
 		}
 	}
 	if len(s.streams) >= c.cfg.MaxWaiting {
@@ -149,15 +149,20 @@ func (c *core) makeRoom(s *subscription) {
 }
 
 // supersede makes way for a new group of s: older ones move behind it, and those
-// that could not get a stream so far are not sent at all.
-func (c *core) supersede(s *subscription) {
+// that could not get a stream so far are not sent at all. A message, small and
+// whole, is: it may wait for a stream that the newest groups leave, until it is as
+// old as anything late may be.
+func (c *core) supersede(now time.Time, s *subscription) {
 	full := c.starved || c.open >= c.cfg.MaxStreams
 	for i := len(s.streams) - 1; i >= 0; i-- {
 		switch st := s.streams[i]; {
 		case st.group >= s.newest:
 		case st.state == streaming:
 			c.rank(st)
-		case st.state == waiting && full:
+		case st.state != waiting || !full:
+		case st.message() && st.lag(now) <= c.cfg.MinLag:
+			st.spare = true
+		default:
 			c.counts.dropped++
 			c.drop(st, wire.ResetTooFarBehind)
 		}
