@@ -122,9 +122,11 @@ func (c *core) subgroupEnd(ev evSubgroupEnd) error {
 // recent remembers the last few cancelled aliases, so that what still comes for
 // them is stopped at once (section 11.1).
 type recent struct {
-	ring [64]uint64
-	n    int // how many were added
+	ring []uint64 // of mostRecent, once there is one
+	n    int      // how many were added
 }
+
+const mostRecent = 64
 
 func (r *recent) has(alias uint64) bool {
 	return slices.Contains(r.ring[:min(r.n, len(r.ring))], alias)
@@ -132,6 +134,9 @@ func (r *recent) has(alias uint64) bool {
 
 func (r *recent) add(alias uint64) {
 	if !r.has(alias) {
+		if r.ring == nil {
+			r.ring = make([]uint64, mostRecent)
+		}
 		r.ring[r.n%len(r.ring)] = alias
 		r.n++
 	}

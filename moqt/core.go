@@ -36,7 +36,7 @@ const ownControl streamID = 0
 // to be done. It starts no goroutine, reads no clock, takes no lock and does no
 // I/O, so that a seed replays exactly. Tracks are memory to it.
 type core struct {
-	cfg  Config
+	cfg  *Config // as checked; never changes
 	info ConnInfo
 	now  time.Time // of the event in hand
 	out  []action
@@ -83,7 +83,7 @@ type core struct {
 	filling   map[streamID]*fetch // their data streams
 }
 
-func newCore(info ConnInfo, cfg Config) *core {
+func newCore(info ConnInfo, cfg *Config) *core {
 	c := &core{
 		cfg:     cfg,
 		info:    info,
@@ -126,6 +126,9 @@ func (c *core) start(now time.Time) []action {
 	})
 	return c.take()
 }
+
+// receives reports whether the peer may have objects for us.
+func (c *core) receives() bool { return len(c.feeds)+len(c.offers) > 0 }
 
 // next returns the time at which evTimer is due, if there is one.
 func (c *core) next() (time.Time, bool) { return c.timers.Next() }

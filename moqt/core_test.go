@@ -165,7 +165,7 @@ func newBench(t testing.TB, client bool, cfg Config) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{
-		t: t, c: newCore(ConnInfo{Client: client, Transport: QUIC}, cfg),
+		t: t, c: newCore(ConnInfo{Client: client, Transport: QUIC}, &cfg),
 		now:     time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		over:    make(map[*request]int),
 		bound:   make(map[streamID]*track.SubgroupWriter),

@@ -188,8 +188,10 @@ func TestEarlyDatagrams(t *testing.T) {
 	})
 	t.Run("are dropped with a PUBLISH that is refused", func(t *testing.T) {
 		run(t, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+			subscribeAside(t, s) // so that datagrams are read
+			p.Accept()
 			send(t, p, datagram(4, 1, 0, "one"))
-			p.Open(wire.Publish{RequestID: 1, Track: video, TrackAlias: 4, Properties: wire.NewProperties(wire.KeyValue{Type: 0x4000})}).
+			p.Open(wire.Publish{RequestID: 1, Track: track.Name{Namespace: cam, Name: "audio"}, TrackAlias: 4, Properties: wire.NewProperties(wire.KeyValue{Type: 0x4000})}).
 				ExpectError(wire.RequestUnsupportedExtension, wire.TypePublish)
 			if n := counted(t, reg, "datagram", "dropped"); n != 1 {
 				t.Errorf("%v datagrams dropped", n)
@@ -209,6 +211,8 @@ func TestEarlyDatagrams(t *testing.T) {
 	})
 	t.Run("are held within bounds", func(t *testing.T) {
 		run(t, func(t *testing.T, p *moqttest.Peer, s *moqt.Session) {
+			subscribeAside(t, s) // so that datagrams are read
+			p.Accept()
 			for i := range uint64(200) {
 				send(t, p, datagram(4+i%3, 1, i, "x"))
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/egress"
@@ -17,18 +18,28 @@ import (
 // events and carries out the actions. All its fields but events belong to the
 // loop; readers run in goroutines of their own. Under Step there are none: what
 // they would wait for is looked at in turn.
+//
+// Most sessions of a relay wait, and what waits costs a stack. So the loop runs
+// only while there is something to do, and what a session may never need is
+// started when it does: the egress, and the reader of datagrams.
 type driver struct {
 	s      *Session
 	now    func() time.Time
 	steps  *stepper        // of Step; nil under Run
 	ctx    context.Context // of the readers
+	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	events chan event // from the readers
+
+	timer *time.Timer // wakes the loop at due
+	due   time.Time
+
+	hearing bool // datagrams are read
 
 	lastSID streamID
 	pipes   map[streamID]*pipe
 	unis    map[streamID]*uni
-	egress  *egress.Scheduler
+	egress  atomic.Pointer[egress.Scheduler] // nil until there is something to serve
 	serves  map[streamID]*egress.Handle
 	load    load // that the gauges were told
 	// consents are what was said to updates. The core hears of them before it
@@ -61,14 +72,16 @@ func newDriver(s *Session) *driver {
 	return &driver{
 		s:       s,
 		now:     time.Now,
-		events:  make(chan event, 64),
+		events:  make(chan event, maxPosted),
 		pipes:   make(map[streamID]*pipe),
 		unis:    make(map[streamID]*uni),
 		serves:  make(map[streamID]*egress.Handle),
 		fetches: make(map[streamID]*egress.FetchHandle),
-		egress:  egress.New(s.conn, s.cfg.Egress, s.cfg.Log, s.met.egress),
 	}
 }
+
+// maxPosted is how many events of readers wait for the loop. Then the readers do.
+const maxPosted = 8
 
 // Run serves the session until ctx ends, the peer leaves or a protocol error
 // closes it. It is called once, and returns after every goroutine that it
@@ -76,27 +89,21 @@ func newDriver(s *Session) *driver {
 // else the *SessionError.
 func (s *Session) Run(ctx context.Context) error {
 	d := s.drv
-	rctx, cancel := context.WithCancelCause(context.Background())
-	d.ctx = rctx
+	d.ctx, d.cancel = context.WithCancelCause(context.Background())
 	d.begin()
-	err := d.openControl(ctx)
-	if err == nil {
-		d.spawn(d.acceptStreams)
+	if err := d.openControl(ctx); err == nil {
+		stop := context.AfterFunc(ctx, func() { s.call(evClose{wire.SessionNoError, "shutting down"}) })
 		d.spawn(d.acceptUniStreams)
-		d.spawn(d.readDatagrams)
-		d.spawn(func() {
-			if err := d.egress.Run(rctx); rctx.Err() == nil {
-				d.post(evLost{err})
-			}
-		})
-		d.loop(ctx)
+		s.loopFrom()
+		d.acceptStreams()
+		d.await()
+		stop()
 	} else {
 		d.do(s.core.handle(d.now(), evLost{err}))
+		d.close()
 	}
-	se := s.core.err
-	_ = s.conn.CloseWithError(se.Code, se.Reason) // unblocks every read; it may be closed already
-	cancel(se)
 	d.wg.Wait()
+	se := s.core.err
 	d.finish(se)
 	switch {
 	case ctx.Err() != nil:
@@ -105,6 +112,23 @@ func (s *Session) Run(ctx context.Context) error {
 		return nil
 	}
 	return se
+}
+
+// close ends the connection of a session that is over, and all that reads it.
+func (d *driver) close() {
+	se := d.s.core.err
+	_ = d.s.conn.CloseWithError(se.Code, se.Reason) // unblocks every read; it may be closed already
+	d.cancel(se)
+}
+
+// await returns when the session is over, or the loop knows that the connection
+// is.
+func (d *driver) await() {
+	select {
+	case <-d.ctx.Done():
+	case <-d.s.conn.Context().Done():
+		d.s.call(evLost{context.Cause(d.s.conn.Context())})
+	}
 }
 
 // begin takes note that the session runs.
@@ -170,35 +194,53 @@ func (d *driver) tryControl() error {
 	return nil
 }
 
-// loop drives the core until the session is over.
-func (d *driver) loop(ctx context.Context) {
+// loop drives the core until there is nothing left to do, or the session is over.
+// Whoever has something new then starts it again.
+func (d *driver) loop() {
+	defer d.wg.Done()
 	s := d.s
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		for _, ev := range s.takeCalls() {
 			d.step(ev)
 		}
 		if s.core.err != nil {
+			if d.timer != nil {
+				d.timer.Stop()
+			}
+			d.close()
 			return
 		}
-		wait := time.Hour
-		if at, ok := s.core.next(); ok {
-			wait = time.Until(at)
+		at, ok := s.core.next()
+		if ok && time.Until(at) <= 0 {
+			d.step(evTimer{})
+			continue
 		}
-		timer.Reset(wait)
 		select {
 		case ev := <-d.events:
 			d.step(ev)
-		case <-s.wake:
-		case <-timer.C:
-			d.step(evTimer{})
-		case <-s.conn.Context().Done():
-			d.step(evLost{context.Cause(s.conn.Context())})
-		case <-ctx.Done():
-			d.step(evClose{wire.SessionNoError, "shutting down"})
+			continue
+		default:
+		}
+		d.arm(at)
+		if s.rest() {
+			return
 		}
 	}
+}
+
+// arm has the loop wake at at, never if that is zero.
+func (d *driver) arm(at time.Time) {
+	switch {
+	case at.Equal(d.due):
+		return
+	case at.IsZero():
+		d.timer.Stop()
+	case d.timer == nil:
+		d.timer = time.AfterFunc(time.Until(at), d.s.nudge)
+	default:
+		d.timer.Reset(time.Until(at))
+	}
+	d.due = at
 }
 
 // step takes one event, of the core or of the driver itself.
@@ -286,7 +328,37 @@ func (d *driver) do(acts []action) {
 			d.tell(a)
 		}
 	}
+	d.hear()
 	d.measure()
+}
+
+// sender returns the egress, which starts when there is something to serve.
+func (d *driver) sender() *egress.Scheduler {
+	if e := d.egress.Load(); e != nil {
+		return e
+	}
+	e := egress.New(d.s.conn, d.s.cfg.Egress, d.s.cfg.Log, d.s.met.egress)
+	d.egress.Store(e)
+	if d.steps == nil {
+		d.spawn(func() {
+			if err := e.Run(d.ctx); d.ctx.Err() == nil {
+				d.post(evLost{err})
+			}
+		})
+	}
+	return e
+}
+
+// hear has datagrams read from the first track on that we ask for or are offered.
+// What comes before waits with the transport, which holds a bounded number.
+func (d *driver) hear() {
+	if d.hearing || !d.s.core.receives() {
+		return
+	}
+	d.hearing = true
+	if d.steps == nil {
+		d.spawn(d.readDatagrams)
+	}
 }
 
 // measure tells the gauges what has changed.
@@ -306,7 +378,7 @@ func (d *driver) tell(a action) {
 		a.d.OnDone = func(code wire.PublishDoneCode, reason string, streams uint64) {
 			s.call(evServed{sid, code, reason, streams})
 		}
-		d.serves[sid] = d.egress.Add(a.d)
+		d.serves[sid] = d.sender().Add(a.d)
 	case actServeUpdate:
 		if h := d.serves[a.sid]; h != nil {
 			h.Update(a.d)
@@ -319,7 +391,7 @@ func (d *driver) tell(a action) {
 	case actServeFetch:
 		sid := a.sid
 		a.f.OnDone = func(ok bool, code wire.ResetCode) { s.call(evFetched{sid, ok, code}) }
-		d.fetches[sid] = d.egress.AddFetch(a.f)
+		d.fetches[sid] = d.sender().AddFetch(a.f)
 	case actServeFetchUpdate:
 		if h := d.fetches[a.sid]; h != nil {
 			h.Update(a.priority)
@@ -438,6 +510,7 @@ func (d *driver) post(ev event) bool {
 	}
 	select {
 	case d.events <- ev:
+		d.s.nudge()
 		return true
 	case <-d.ctx.Done():
 		return false
@@ -448,7 +521,7 @@ func (d *driver) acceptStreams() {
 	for {
 		st, err := d.s.conn.AcceptStream(d.ctx)
 		if err != nil || !d.post(drvAccepted{st}) {
-			return // the connection's context ends the loop
+			return // the connection's context tells
 		}
 	}
 }
@@ -491,5 +564,9 @@ func (d *driver) read(sid streamID, recv ReceiveStream, buf []byte) error {
 	}
 }
 
-// readSize is how much of a control or request stream is read at a time.
-const readSize = 1 << 10
+// How much is read at a time of a request stream, whose first message is the
+// largest, and of the control stream, whose reader mostly waits.
+const (
+	readSize        = 1 << 10
+	controlReadSize = 256
+)

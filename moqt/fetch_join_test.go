@@ -211,6 +211,7 @@ func TestFetchPending(t *testing.T) {
 			m := joining(2, wire.FetchRelativeJoining, 0, 0)
 			fetch := p.Open(m)
 			time.Sleep(5 * time.Second)
+			synctest.Wait()
 			if fetch.Pending() {
 				t.Fatal("answered before the subscription")
 			}

@@ -112,10 +112,12 @@ func TestClose(t *testing.T) {
 		}, want: wire.SessionProtocolViolation},
 		{name: "11.3 unknown datagram type", peer: func(p *moqttest.Peer) {
 			setUp(p)
+			p.Open(wire.Publish{Track: video, TrackAlias: 4}) // from here on datagrams are read
 			p.Conn.SendDatagram([]byte{0x40})
 		}, want: wire.SessionProtocolViolation},
 		{name: "11.3.1 datagram ends inside its header", peer: func(p *moqttest.Peer) {
 			setUp(p)
+			p.Open(wire.Publish{Track: video, TrackAlias: 4}) // from here on datagrams are read
 			p.Conn.SendDatagram([]byte{0})
 		}, want: wire.SessionProtocolViolation},
 
@@ -200,9 +202,11 @@ func TestOpen(t *testing.T) {
 			p.OpenUni(wire.AppendPaddingStream(nil, 100_000)).Close()
 		}},
 		{"11.5.2 padding datagram", func(p *moqttest.Peer, _ *moqttest.PeerStream) {
+			p.Open(wire.Publish{Track: video, TrackAlias: 4}) // from here on datagrams are read
 			p.Conn.SendDatagram(wire.AppendPaddingDatagram(nil, 100))
 		}},
 		{"11.3 object datagram", func(p *moqttest.Peer, _ *moqttest.PeerStream) {
+			p.Open(wire.Publish{Track: video, TrackAlias: 4})
 			p.Conn.SendDatagram(wire.Datagram{Alias: 5, Payload: []byte("x")}.Append(nil))
 		}},
 		{"3.4 unidirectional stream that brings nothing", func(p *moqttest.Peer, _ *moqttest.PeerStream) {

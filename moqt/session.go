@@ -28,7 +28,10 @@ type Session struct {
 	mu     sync.Mutex
 	calls  []event
 	closed bool
-	wake   chan struct{} // one slot
+	wake   chan struct{} // one slot; Step's
+	looped bool          // Run has got to its loop
+	busy   bool          // the loop runs, or never will again
+	again  bool          // something has come since it looked
 
 	nextSID atomic.Int64  // of the streams that we open
 	ready   chan struct{} // closed once peer is set
@@ -67,7 +70,7 @@ func NewSession(conn Conn, cfg Config) (*Session, error) {
 	}
 	s.cfg.Log = cfg.Log.With("session", s.id)
 	s.met = newMetrics(cfg.Registerer)
-	s.core = newCore(conn.Info(), s.cfg)
+	s.core = newCore(conn.Info(), &s.cfg)
 	s.drv = newDriver(s)
 	return s, nil
 }
@@ -81,7 +84,12 @@ func (s *Session) Conn() Conn { return s.conn }
 
 // Estimate returns what is known of how much the session's connection can carry
 // to the peer.
-func (s *Session) Estimate() Estimate { return s.drv.egress.Estimate() }
+func (s *Session) Estimate() Estimate {
+	if e := s.drv.egress.Load(); e != nil {
+		return e.Estimate()
+	}
+	return Estimate{}
+}
 
 // Ready is closed when the peer's SETUP has arrived.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
@@ -272,6 +280,7 @@ func (s *Session) call(ev event) bool {
 	if !closed {
 		s.calls = append(s.calls, ev)
 	}
+	s.loopLocked()
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -280,11 +289,43 @@ func (s *Session) call(ev event) bool {
 	return !closed
 }
 
+// nudge has the loop look at what there is.
+func (s *Session) nudge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loopLocked()
+}
+
+// loopFrom lets the loop run from now on, and looks for the first time.
+func (s *Session) loopFrom() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looped = true
+	s.loopLocked()
+}
+
+func (s *Session) loopLocked() {
+	s.again = true
+	if s.looped && !s.busy {
+		s.busy = true
+		s.drv.wg.Add(1)
+		go s.drv.loop()
+	}
+}
+
+// rest ends the loop, unless something has come since takeCalls.
+func (s *Session) rest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = s.again
+	return !s.again
+}
+
 func (s *Session) takeCalls() []event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	calls := s.calls
-	s.calls = nil
+	s.calls, s.again = nil, false
 	return calls
 }
 

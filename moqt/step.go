@@ -54,7 +54,8 @@ func (s *Session) Step(now time.Time) (next time.Time, err error) {
 // Pending reports whether a call to the session, or something that happened to a
 // track that it sends, waits for Step.
 func (s *Session) Pending() bool {
-	return len(s.wake) > 0 || s.drv.egress != nil && s.drv.egress.Pending()
+	e := s.drv.egress.Load()
+	return len(s.wake) > 0 || e != nil && e.Pending()
 }
 
 // stepAll goes on until there is nothing left to do now. The error is why the
@@ -83,8 +84,8 @@ func (d *driver) stepAll() error {
 			busy = true
 		}
 		var err error
-		if s.core.err == nil {
-			st.egress, err = d.egress.Step(st.now)
+		if e := d.egress.Load(); e != nil && s.core.err == nil {
+			st.egress, err = e.Step(st.now)
 		}
 		if err != nil || s.core.err != nil || !busy && !s.Pending() {
 			return err
@@ -135,7 +136,7 @@ func (d *driver) stepConn() {
 		}
 		d.post(drvAcceptedUni{st})
 	}
-	for {
+	for d.hearing {
 		b, err := d.s.conn.ReceiveDatagram(ctx)
 		if err != nil {
 			break
@@ -222,7 +223,9 @@ func (d *driver) stepEnd() {
 	se := d.s.core.err
 	_ = d.s.conn.CloseWithError(se.Code, se.Reason) // it may be closed already
 	d.stepUnis()                                    // which cuts the groups that they fill
-	_, _ = d.egress.Step(d.steps.now)               // which resets its streams
+	if e := d.egress.Load(); e != nil {
+		_, _ = e.Step(d.steps.now) // which resets its streams
+	}
 	d.steps.queue, d.steps.over = nil, true
 	d.finish(se)
 }

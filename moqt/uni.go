@@ -91,7 +91,7 @@ func (d *driver) readUni(u *uni) (event, error) {
 	switch u.state {
 	case uniControl:
 		if u.buf == nil {
-			u.buf = make([]byte, readSize)
+			u.buf = make([]byte, controlReadSize)
 		}
 		return nil, wouldBlock(d.read(u.sid, u.recv, u.buf))
 	case uniPadding:
@@ -145,7 +145,7 @@ func (d *driver) readHeader(u *uni) (event, error) {
 // readSubgroup fills a track from a data stream, once the core has said which.
 func (d *driver) readSubgroup(u *uni) (event, error) {
 	if u.state == uniVerdict {
-		v, err := d.await(u)
+		v, err := d.verdict(u)
 		if err != nil || v.w == nil {
 			return nil, err
 		}
@@ -179,8 +179,8 @@ func (d *driver) stopUni(recv ReceiveStream, code wire.ResetCode) {
 	recv.CancelRead(code)
 }
 
-// await returns what a data stream is to fill.
-func (d *driver) await(u *uni) (verdict, error) {
+// verdict returns what a data stream is to fill.
+func (d *driver) verdict(u *uni) (verdict, error) {
 	if d.steps != nil {
 		select {
 		case v := <-u.verdict:
@@ -206,7 +206,7 @@ func (d *driver) await(u *uni) (verdict, error) {
 // which.
 func (d *driver) readFetch(u *uni) (event, error) {
 	if u.state == uniVerdict {
-		v, err := d.await(u)
+		v, err := d.verdict(u)
 		if err != nil || v.sink == nil {
 			return nil, err
 		}

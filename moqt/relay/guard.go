@@ -20,8 +20,9 @@ const (
 type guard struct {
 	p      *peer
 	state  guardState
-	permit Permit    // of one that was admitted
-	due    time.Time // of a refused one: when it is closed
+	permit Permit      // of one that was admitted
+	due    time.Time   // of a refused one: when it is closed
+	stop   func() bool // of what waits for the permit to end
 }
 
 type guardState uint8
@@ -69,15 +70,14 @@ func (g *guard) changed() <-chan struct{} {
 	switch g.state {
 	case guardSetup:
 		return g.p.s.Ready()
-	case guardAdmitted:
-		return g.permit.Context().Done()
 	case guardRefused:
 		return g.p.told
 	}
 	return nil
 }
 
-// run returns when the session has ended.
+// run returns when the session has ended, or is left to stand guard by itself:
+// most permits never end, and a session that waits should cost no goroutine for it.
 func (g *guard) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -86,6 +86,10 @@ func (g *guard) run() {
 		if next := g.look(time.Now()); !next.IsZero() {
 			timer.Reset(time.Until(next))
 			tick = timer.C
+		}
+		if g.state == guardAdmitted {
+			g.stop = context.AfterFunc(g.permit.Context(), func() { g.look(time.Now()) })
+			return
 		}
 		select {
 		case <-g.changed():
@@ -98,6 +102,9 @@ func (g *guard) run() {
 
 // close lets go of the permit.
 func (g *guard) close() {
+	if g.stop != nil {
+		g.stop()
+	}
 	if g.permit != nil {
 		g.permit.Close()
 	}
