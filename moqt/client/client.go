@@ -102,11 +102,22 @@ func (c *Client) Run(ctx context.Context) error {
 func (c *Client) run(ctx context.Context) error {
 	l := c.cur
 	c.start(ctx, l)
+	var pause backoff
+	var arrived time.Time // at l; zero: it is not one that a relay has sent us to
 	for {
 		select {
 		case <-l.ended:
 			return l.err
 		case <-l.s.Draining():
+		}
+		if time.Since(arrived) < settled {
+			// A relay that sends everybody on, perhaps to itself.
+			if !pause.wait(ctx, l) {
+				<-l.ended
+				return l.err
+			}
+		} else {
+			pause = backoff{}
 		}
 		next, err := c.move(ctx, l)
 		if err != nil {
@@ -116,7 +127,7 @@ func (c *Client) run(ctx context.Context) error {
 		}
 		old := l
 		c.wg.Go(func() { c.retire(ctx, old) })
-		l = next
+		l, arrived = next, time.Now()
 	}
 }
 
@@ -172,13 +183,20 @@ func (c *Client) Announce(ctx context.Context, ns track.Namespace, src track.Sou
 }
 
 // try calls f with the current session, again with the next one when the session
-// is going away.
+// is going away, and again when the relay says so.
 func (c *Client) try(ctx context.Context, f func(*link) error) error {
-	for {
+	for began := time.Now(); ; {
 		c.mu.Lock()
 		l, changed := c.cur, c.changed
 		c.mu.Unlock()
 		err := f(l)
+		if wait, ok := c.again(began, err); ok {
+			c.log.Info("asking again", "after", wait, "err", err)
+			if !sleep(ctx, l, wait) {
+				return err
+			}
+			continue
+		}
 		if !leaving(err) {
 			return err
 		}

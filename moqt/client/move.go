@@ -32,7 +32,7 @@ func (c *Client) move(ctx context.Context, l *link) (*link, error) {
 	anns := slices.Clone(c.anns)
 	c.mu.Unlock()
 	for _, a := range anns {
-		withdraw, err := next.s.Announce(ctx, a.ns, a.src)
+		withdraw, err := c.announce(ctx, next, a)
 		if err != nil {
 			return nil, errors.Join(err, c.discard(next))
 		}
@@ -68,7 +68,8 @@ func (c *Client) move(ctx context.Context, l *link) (*link, error) {
 // arrive opens a session at to and waits until it is ready. It tries again for as
 // long as l lives.
 func (c *Client) arrive(ctx context.Context, l *link, to string) (*link, error) {
-	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
+	var pause backoff
+	for {
 		next, err := c.open(ctx, to)
 		if err == nil {
 			c.start(ctx, next)
@@ -79,12 +80,18 @@ func (c *Client) arrive(ctx context.Context, l *link, to string) (*link, error) 
 				err = next.err
 			}
 		}
-		select {
-		case <-time.After(backoff):
-		case <-l.ended:
+		if !pause.wait(ctx, l) {
 			return nil, err
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// announce makes a available at l, again when the relay says so.
+func (c *Client) announce(ctx context.Context, l *link, a *announcement) (withdraw func(), err error) {
+	for began := time.Now(); ; {
+		withdraw, err = l.s.Announce(ctx, a.ns, a.src)
+		if wait, ok := c.again(began, err); !ok || !sleep(ctx, l, wait) {
+			return withdraw, err
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
@@ -141,7 +142,6 @@ func (s *subscription) close() {
 // moveTo subscribes at another session, too, and calls done once with whether
 // that worked.
 func (s *subscription) moveTo(l *link, done func(bool)) {
-	h := &hold{l: l}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -155,22 +155,44 @@ func (s *subscription) moveTo(l *link, done func(bool)) {
 		opt.Start = track.From(track.Location{Group: at.Group})
 	}
 	s.mu.Unlock()
-	l.s.SubscribeAsync(s.name, s.t, opt, func(sub *track.Subscription, err error) {
-		s.mu.Lock()
-		s.moving = false
-		switch {
-		case err != nil:
-			s.c.log.Warn("a subscription cannot move", "track", s.name, "err", err)
-			s.finish()
-		case s.closed:
-			sub.Close()
-		default:
-			h.sub = sub
-			s.holds = append(s.holds, h)
+	s.ask(&hold{l: l}, opt, time.Now(), done)
+}
+
+// ask subscribes at the session of h, again when the relay says so; it first did
+// at began.
+func (s *subscription) ask(h *hold, opt track.SubscribeOptions, began time.Time, done func(bool)) {
+	h.l.s.SubscribeAsync(s.name, s.t, opt, func(sub *track.Subscription, err error) {
+		if wait, ok := s.c.again(began, err); ok {
+			s.c.log.Info("asking again", "track", s.name, "after", wait, "err", err)
+			s.c.wg.Go(func() {
+				if sleep(s.c.ctx, h.l, wait) {
+					s.ask(h, opt, began, done)
+				} else {
+					s.arrived(h, nil, err, done)
+				}
+			})
+			return
 		}
-		s.mu.Unlock()
-		done(err == nil)
+		s.arrived(h, sub, err, done)
 	}, func(cause error) { s.ended(h, cause) })
+}
+
+// arrived takes the answer at another session.
+func (s *subscription) arrived(h *hold, sub *track.Subscription, err error, done func(bool)) {
+	s.mu.Lock()
+	s.moving = false
+	switch {
+	case err != nil:
+		s.c.log.Warn("a subscription cannot move", "track", s.name, "err", err)
+		s.finish()
+	case s.closed:
+		sub.Close()
+	default:
+		h.sub = sub
+		s.holds = append(s.holds, h)
+	}
+	s.mu.Unlock()
+	done(err == nil)
 }
 
 // leave gives up what s holds at l, if it holds something elsewhere.
