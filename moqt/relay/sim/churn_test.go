@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"maps"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ func TestChurn(t *testing.T) {
 	c := newChurn(t)
 	c.cycle(t, 100) // what is made once
 	goroutines, objects := weigh()
+	open := c.gauges(t)
 	for done := 0; done < *cycles; {
 		n := min(*cycles-done, 10_000)
 		c.cycle(t, n)
@@ -33,6 +35,9 @@ func TestChurn(t *testing.T) {
 		g, o := weigh()
 		if *cycles > 10_000 {
 			t.Logf("%d cycles: %d goroutines, %d heap objects", done, g, o)
+		}
+		if now := c.gauges(t); !maps.Equal(now, open) {
+			t.Fatalf("after %d cycles the gauges are\n%v, before\n%v", done, now, open)
 		}
 		if g > goroutines {
 			t.Fatalf("%d goroutines after %d cycles, %d before", g, done, goroutines)
@@ -74,7 +79,7 @@ func newChurn(t *testing.T) *churn {
 	c := &churn{registry: prometheus.NewRegistry(), name: track.Name{Namespace: track.MustNamespace("live", "cam"), Name: "video"}}
 	var err error
 	c.cfg.Registerer = prometheus.NewRegistry()
-	if c.relay, err = relay.New(relay.Config{Registerer: c.registry, Session: moqt.Config{Registerer: c.registry}}); err != nil {
+	if c.relay, err = relay.New(relay.Config{Registerer: c.registry, Grace: 50 * time.Millisecond, Session: moqt.Config{Registerer: c.registry}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -176,36 +181,63 @@ func (c *churn) cycle(t *testing.T, n int) {
 	}
 }
 
+// gauges returns what every gauge of the relay, of its sessions and of the
+// viewers' says, by name and labels. What is on its way out has a moment to go.
+func (c *churn) gauges(t *testing.T) map[string]float64 {
+	t.Helper()
+	all := make(map[string]float64)
+	for side, reg := range map[string]prometheus.Gatherer{"relay": c.registry, "client": c.cfg.Registerer.(prometheus.Gatherer)} {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if m.GetGauge() != nil {
+					all[fmt.Sprint(side, " ", f.GetName(), m.GetLabel())] = m.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	if len(all) < 15 {
+		t.Fatalf("only %d gauges: %v", len(all), all)
+	}
+	return all
+}
+
 // end ends the rest, and holds that every gauge is at zero again and all sessions
 // that were opened were closed.
 func (c *churn) end(t *testing.T) {
 	t.Helper()
-	sums := func() map[string]float64 {
-		families, err := c.registry.Gather()
+	if got := c.gauges(t)["relay broadcastd_relay_sessions[]"]; got != 1 {
+		t.Errorf("%v sessions while only the publisher is there, want 1", got)
+	}
+	c.stop[1]() // the publisher leaves; its tracks outlive it by Grace
+	for range 1000 {
+		if n := c.gauges(t); n["relay broadcastd_relay_namespaces[]"]+n["relay broadcastd_relay_upstream_tracks[]"] == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond) // nothing tells
+	}
+	c.stop[0]()
+	for name, n := range c.gauges(t) {
+		if n != 0 {
+			t.Errorf("%s is %v at the end", name, n)
+		}
+	}
+	for side, reg := range map[string]prometheus.Gatherer{"relay": c.registry, "client": c.cfg.Registerer.(prometheus.Gatherer)} {
+		families, err := reg.Gather()
 		if err != nil {
 			t.Fatal(err)
 		}
 		sums := make(map[string]float64)
 		for _, f := range families {
 			for _, m := range f.GetMetric() {
-				sums[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				sums[f.GetName()] += m.GetCounter().GetValue()
 			}
 		}
-		return sums
-	}
-	if got := sums()["broadcastd_relay_sessions"]; got != 1 {
-		t.Errorf("%v sessions while only the publisher is there, want 1", got)
-	}
-	for i := len(c.stop) - 1; i >= 0; i-- {
-		c.stop[i]()
-	}
-	all := sums()
-	for name, n := range all {
-		if !strings.HasSuffix(name, "_total") && strings.HasPrefix(name, "broadcastd_relay_sess") && n != 0 {
-			t.Errorf("%s is %v at the end", name, n)
+		if opened, closed := sums["broadcastd_moqt_sessions_opened_total"], sums["broadcastd_moqt_sessions_closed_total"]; opened != closed || opened < float64(*cycles) {
+			t.Errorf("%s: %v sessions opened, %v closed", side, opened, closed)
 		}
-	}
-	if opened, closed := all["broadcastd_moqt_sessions_opened_total"], all["broadcastd_moqt_sessions_closed_total"]; opened != closed {
-		t.Errorf("%v sessions opened, %v closed", opened, closed)
 	}
 }
