@@ -44,7 +44,7 @@ func benchCommand(args ...string) *exec.Cmd {
 const (
 	mostPackets    = 1_000_000 // for each GB of media; bare quic-go needs 775 000
 	mostGoroutines = 6         // for each idle connection; bare quic-go has 3
-	mostInUse      = 192 << 10 // bytes of heap and stack for each of few idle connections; bare quic-go has 90 KiB
+	mostInUse      = 160 << 10 // bytes of heap and stack for each of few idle connections; bare quic-go has 90 KiB
 )
 
 // TestBench runs every party and mode with few viewers for a moment. What arrives

@@ -233,8 +233,15 @@ func (s *server) webConfig(gate auth.Gate) web.Config {
 func (s *server) session(ctx context.Context, conn moqt.Conn) {
 	err := s.relay.Serve(ctx, conn)
 	if err != nil && ctx.Err() == nil {
-		s.log.Debug("session ended", "remote", conn.Info().Remote.String(), "err", err)
+		s.ended(conn, err)
 	}
+}
+
+// ended is apart from session, whose stack lives as long as the connection.
+//
+//go:noinline
+func (s *server) ended(conn moqt.Conn, err error) {
+	s.log.Debug("session ended", "remote", conn.Info().Remote.String(), "err", err)
 }
 
 // The times of an orderly end, which takes less than two seconds in all.

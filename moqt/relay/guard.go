@@ -88,7 +88,9 @@ func (g *guard) run() {
 			tick = timer.C
 		}
 		if g.state == guardAdmitted {
-			g.stop = context.AfterFunc(g.permit.Context(), func() { g.look(time.Now()) })
+			if ctx := g.permit.Context(); ctx.Done() != nil {
+				g.stop = context.AfterFunc(ctx, func() { g.look(time.Now()) })
+			}
 			return
 		}
 		select {

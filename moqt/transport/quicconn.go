@@ -15,10 +15,11 @@ var _ moqt.Conn = (*quicConn)(nil)
 // A quicConn is a MoQT connection on raw QUIC.
 type quicConn struct{ *link }
 
+//go:noinline
 func newQUICConn(qc *quic.Conn, client bool) *quicConn {
 	return &quicConn{newLink(qc, quicCodec{}, moqt.ConnInfo{
 		Transport: moqt.QUIC,
-		Protocol:  qc.ConnectionState().TLS.NegotiatedProtocol,
+		Protocol:  protocol(qc),
 		Client:    client,
 	})}
 }

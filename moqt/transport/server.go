@@ -151,7 +151,7 @@ func (s *Server) suspicious(net.Addr) bool { return s.handshaking.Load() > maxUn
 
 // serve runs one QUIC connection to its end.
 func (s *Server) serve(ctx context.Context, qc *quic.Conn) {
-	if qc.ConnectionState().TLS.NegotiatedProtocol == http3.NextProtoH3 {
+	if protocol(qc) == http3.NextProtoH3 {
 		newH3Server(s, qc).serve(ctx)
 		return
 	}
@@ -159,6 +159,16 @@ func (s *Server) serve(ctx context.Context, qc *quic.Conn) {
 		s.serveQUIC(ctx, qc)
 	}
 }
+
+// A connection's state is half a kilobyte. Functions that stay on the stack of a
+// connection for as long as it lives leave it to these, so that the stack can
+// shrink once the connection is set up.
+
+//go:noinline
+func protocol(qc *quic.Conn) string { return qc.ConnectionState().TLS.NegotiatedProtocol }
+
+//go:noinline
+func takesDatagrams(qc *quic.Conn) bool { return qc.ConnectionState().SupportsDatagrams.Remote }
 
 // established waits for the handshake to complete and reports whether it did.
 func (s *Server) established(qc *quic.Conn) bool {
@@ -175,7 +185,7 @@ func (s *Server) established(qc *quic.Conn) bool {
 
 func (s *Server) serveQUIC(ctx context.Context, qc *quic.Conn) {
 	conn := newQUICConn(qc, false)
-	if !qc.ConnectionState().SupportsDatagrams.Remote {
+	if !takesDatagrams(qc) {
 		_ = conn.CloseWithError(wire.SessionProtocolViolation, "QUIC datagrams are required (section 3.1)")
 		return
 	}
