@@ -1,6 +1,7 @@
 package moqt_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -128,10 +129,15 @@ func TestSubscribeTracks(t *testing.T) {
 			_, withdraw := p.offer("b")
 			p.offer("c")
 			p.st.Expect(wire.PublishBlocked{Suffix: local, Name: "c"})
-			p.Accept().Send(wire.RequestOK{})
-			second := p.Accept()
-			second.Message()
-			second.Send(wire.RequestOK{})
+			var second *moqttest.PeerStream
+			for range 2 { // their streams are opened side by side
+				st := p.Accept()
+				_, body := st.Message()
+				if bytes.Contains(body, []byte("\x01b")) { // the name
+					second = st
+				}
+				st.Send(wire.RequestOK{})
+			}
 			synctest.Wait()
 			withdraw()
 			second.Expect(wire.PublishDone{Status: wire.PublishDoneTrackEnded, Reason: "no longer published"})
