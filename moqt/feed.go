@@ -220,6 +220,8 @@ func (f *feed) subscribed(c *core, body []byte) error {
 	}
 	if f.track == nil {
 		f.track = track.New(f.name, track.Info{Properties: m.Properties}, c.cfg.TrackConfig)
+	} else {
+		f.track.Renew(m.Properties)
 	}
 	c.aliases[f.alias] = f
 	f.report(m.Params.LargestObject)

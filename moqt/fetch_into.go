@@ -140,6 +140,8 @@ func (f *fetch) accepted(c *core, body []byte) error {
 	if f.filler == nil {
 		t = track.New(f.name, track.Info{Properties: m.Properties}, c.cfg.TrackConfig)
 		f.filler, rd = t.Fill(f.rng), t.Fetch(f.rng, f.opt.Order)
+	} else {
+		f.filler.Renew(m.Properties)
 	}
 	f.ok = true
 	f.sink = newFetchSink(f.filler, f.rng, end, f.opt.Order, c.cfg.maxObject())

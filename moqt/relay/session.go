@@ -307,6 +307,8 @@ func (o *remotePublication) heard() uint64       { return o.req.Session().Conn()
 func (o *remotePublication) accept(into *track.Track, paused bool) {
 	if into == nil {
 		into = o.req.Track()
+	} else {
+		into.Renew(o.req.Track().Properties())
 	}
 	if l := o.req.Params.LargestObject; l != nil {
 		into.Report(*l) // before somebody else is told of the track

@@ -35,6 +35,9 @@ func (t *Track) Fill(r Range) *Filler {
 // Range returns what Fill was given.
 func (f *Filler) Range() Range { return f.r }
 
+// Renew is that of Track, with the properties that came with the range.
+func (f *Filler) Renew(p Properties) bool { return f.t.Renew(p) }
+
 // probe reports whether f is still to say something of l.
 func (f *Filler) probe(l Location, found *found) bool {
 	for _, r := range f.left {

@@ -88,7 +88,7 @@ type Info struct {
 // A Track is one live track in memory. Any number of goroutines may use it.
 type Track struct {
 	name        Name
-	properties  Properties
+	properties  atomic.Pointer[Properties] // never nil
 	priority    uint8
 	order       GroupOrder
 	local       bool
@@ -133,23 +133,38 @@ type Track struct {
 func New(name Name, info Info, cfg Config) *Track {
 	cfg = cfg.withDefaults()
 	props := info.Properties.Track()
-	return &Track{
-		name: name, properties: info.Properties, priority: props.DefaultPriority, order: props.GroupOrder,
+	t := &Track{
+		name: name, priority: props.DefaultPriority, order: props.GroupOrder,
 		local: info.Local, maxCache: props.MaxCacheDuration, hasMaxCache: props.HasMaxCacheDuration,
 		dynamic: props.DynamicGroups,
 		cfg:     cfg, epoch: cfg.Now(),
 	}
+	t.properties.Store(&info.Properties)
+	return t
 }
 
 // Name returns the track's full name.
 func (t *Track) Name() Name { return t.name }
 
-// Info returns what New was given.
-func (t *Track) Info() Info { return Info{Properties: t.properties, Local: t.local} }
+// Info returns what New was given, with the properties of now.
+func (t *Track) Info() Info { return Info{Properties: t.Properties(), Local: t.local} }
 
 // Properties returns the track's properties as on the wire; never write to
 // them.
-func (t *Track) Properties() Properties { return t.properties }
+func (t *Track) Properties() Properties { return *t.properties.Load() }
+
+// Renew takes the properties that came with a later answer for the track, which
+// keeps them: they replace those that it had (section 2.5), all at once. Those
+// that the draft defines for tracks are fixed: with others than New was given,
+// everything stays as it is, because subscribers were told of them, and a set is
+// never put together from two. It reports whether p is what the track has now.
+func (t *Track) Renew(p Properties) bool {
+	if t.local || p.Track() != t.Properties().Track() {
+		return false
+	}
+	t.properties.Store(&p)
+	return true
+}
 
 // PublisherPriority returns the priority of subgroups that state none.
 func (t *Track) PublisherPriority() uint8 { return t.priority }

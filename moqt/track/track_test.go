@@ -1,6 +1,7 @@
 package track
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
@@ -317,4 +318,34 @@ func TestAbortOpen(t *testing.T) {
 	}
 	// The track goes on with another source.
 	putGroup(t, tr, 2, 1, nil)
+}
+
+// TestRenew holds that a later set of properties replaces the one before it as a
+// whole, unless it is about what is fixed, or the track is our own.
+func TestRenew(t *testing.T) {
+	unknown := func(typ, v uint64) Property { return Property{Type: typ, Uint: v} }
+	lower := unknown(PropDefaultPriority, 9)
+	for _, tt := range []struct {
+		name          string
+		local         bool
+		first, second []Property
+		ok            bool
+	}{
+		{"2.5_replaced_never_merged", false, []Property{unknown(0x1000, 1), unknown(0x1002, 2)}, []Property{unknown(0x1002, 3), unknown(0x1004, 4)}, true},
+		{"2.5_removed", false, []Property{lower, unknown(0x1000, 1)}, []Property{lower}, true},
+		{"2.5_known_ones_change", false, []Property{lower, unknown(0x1000, 1)}, []Property{unknown(0x1002, 2)}, false},
+		{"of_our_own", true, []Property{unknown(0x1000, 1)}, []Property{unknown(0x1002, 2)}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			first, second := NewProperties(tt.first...), NewProperties(tt.second...)
+			tr := New(Name{Name: "video"}, Info{Properties: first, Local: tt.local}, Config{})
+			ok, want := tr.Renew(second), first
+			if tt.ok {
+				want = second
+			}
+			if got := tr.Properties(); ok != tt.ok || !bytes.Equal(got, want) {
+				t.Errorf("Renew: %t, then the track has % x, want %t, % x", ok, got, tt.ok, want)
+			}
+		})
+	}
 }
