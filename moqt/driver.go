@@ -42,6 +42,8 @@ type driver struct {
 	egress  atomic.Pointer[egress.Scheduler] // nil until there is something to serve
 	serves  map[streamID]*egress.Handle
 	load    load // that the gauges were told
+	// paced is the stream that is held up, 0 for none; readers' goroutines set it.
+	paced atomic.Uint64
 	// consents are what was said to updates. The core hears of them before it
 	// hears anything that was said since.
 	consents []evUpdateAnswer

@@ -38,6 +38,7 @@ type fetchSink struct {
 	order track.GroupOrder
 	limit uint64        // bytes of an object's payload
 	taken atomic.Uint64 // bytes, for the loop to see that something comes
+	held  atomic.Bool   // nothing is read of the stream, because readers lag behind
 
 	items   wire.FetchReader
 	head    []byte           // the header of an item that is not whole yet
@@ -286,6 +287,14 @@ func (s *fetchSink) abort(code wire.ResetCode) {
 		s.filler.Abort(code)
 		return nil
 	})
+}
+
+// full reports whether readers lag so far behind that what comes next would push
+// out what they have not read.
+func (s *fetchSink) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ended && s.filler.Full()
 }
 
 func (s *fetchSink) locked(f func() error) error {

@@ -159,7 +159,7 @@ func (f *fetch) accepted(c *core, body []byte) error {
 func (f *fetch) watch(c *core) {
 	f.taken = f.sink.taken.Load()
 	c.arm(&f.clock, c.cfg.Limits.FetchIdle, func() error {
-		if f.sink.taken.Load() != f.taken {
+		if f.sink.taken.Load() != f.taken || f.sink.held.Load() {
 			f.watch(c)
 			return nil
 		}

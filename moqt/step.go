@@ -253,6 +253,9 @@ func (d *driver) stepNext() time.Time {
 		if u.state == uniHeader {
 			earlier(u.until)
 		}
+		if d.paced.Load() == uint64(u.sid) {
+			earlier(d.steps.now.Add(paceCheck))
+		}
 		if u.w != nil && u.state == uniFill && u.w.Partial() {
 			earlier(u.stalls)
 		}

@@ -22,6 +22,7 @@ type uni struct {
 	w       *track.SubgroupWriter // of a subgroup stream that fills
 	sink    *fetchSink            // of a stream that answers a FETCH
 	buf     []byte                // of a control stream, or one that answers a FETCH
+	room    room                  // of a stream that is held up
 }
 
 // A verdict says what a data stream fills; the zero value, that it is not wanted.
@@ -214,7 +215,7 @@ func (d *driver) readFetch(u *uni) (event, error) {
 	}
 	rest := u.in.rest
 	u.in.rest = nil
-	err := u.sink.fill(rest, readerOf{u.recv}, u.buf)
+	err := u.sink.fill(rest, paced{d, u}, u.buf)
 	if errors.Is(err, ErrWouldBlock) {
 		return nil, err
 	}

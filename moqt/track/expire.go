@@ -86,9 +86,7 @@ func (t *Track) trimFilled(now time.Duration) {
 	if len(t.filled) == 0 {
 		return
 	}
-	t.readers = slices.DeleteFunc(t.readers, func(r *FetchReader) bool {
-		return r.done || now-r.touched > t.cfg.MaxAge // nobody uses it any more
-	})
+	t.dropReaders(now)
 	for i := len(t.filled) - 1; i >= 0; i-- {
 		if f := t.filled[i]; now-f.since > t.cfg.MaxAge && !t.awaited(f.id) {
 			t.evictFilled(i)
@@ -127,17 +125,39 @@ func (t *Track) awaited(group uint64) bool {
 
 // Full reports whether readers are so far behind that what f brings next could
 // push out what they have not read. The caller then stops reading the response
-// and asks again when the track notifies.
+// and asks again when the track notifies, and after a second or so: a reader that
+// has not looked for MaxAge counts no more. While some reader waits for f itself
+// it is never full.
 func (f *Filler) Full() bool {
 	t := f.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if f.done || t.bytes <= t.cfg.MaxBytes/2 {
+		return false
+	}
+	t.dropReaders(t.since())
+	for _, r := range t.readers {
+		if !r.done && f.probe(r.at, new(found)) {
+			return false
+		}
+	}
 	var ahead int64
 	for _, f := range t.filled {
 		if t.awaited(f.id) {
 			ahead += f.bytes
 		}
 	}
-	t.crowded = ahead > t.cfg.MaxBytes/2
-	return t.crowded
+	full := ahead > t.cfg.MaxBytes/2
+	t.crowded = t.crowded || full
+	return full
+}
+
+// Attach is that of the track which f fills.
+func (f *Filler) Attach(n Notifier) (detach func()) { return f.t.Attach(n) }
+
+// dropReaders forgets the readers that have read all, or that nobody uses.
+func (t *Track) dropReaders(now time.Duration) {
+	t.readers = slices.DeleteFunc(t.readers, func(r *FetchReader) bool {
+		return r.done || now-r.touched > t.cfg.MaxAge
+	})
 }
