@@ -51,6 +51,19 @@ func (r *FetchRequest) Bounds(t *track.Track) (rng track.Range, endOfTrack bool,
 	return rng, endOfTrack, nil
 }
 
+// FillTimeout returns how long the answer may wait in all for objects that are
+// not there: what the peer states, within Limits.FillTimeout. 0: not at all.
+func (r *FetchRequest) FillTimeout() time.Duration { return r.s.cfg.Limits.fillTimeout(&r.Params) }
+
+// fillTimeout returns what FILL_TIMEOUT of a FETCH with these parameters comes to
+// (section 10.2.5).
+func (l *Limits) fillTimeout(p *wire.Params) time.Duration {
+	if p.FillTimeout != nil {
+		return min(l.FillTimeout, *p.FillTimeout)
+	}
+	return l.FillTimeout
+}
+
 // Serve answers from what t holds, for a track that somebody in this process
 // publishes.
 func (r *FetchRequest) Serve(t *track.Track) {

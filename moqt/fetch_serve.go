@@ -162,11 +162,7 @@ func (c *core) acceptFetch(ev evAcceptFetch) {
 // fillTimeout returns how long f may still wait for objects that are not there
 // (section 10.2.5).
 func (c *core) fillTimeout(f *fetching) time.Duration {
-	d := c.cfg.Limits.FillTimeout
-	if p := f.params.FillTimeout; p != nil {
-		d = min(d, *p)
-	}
-	return max(0, d-c.now.Sub(f.asked))
+	return max(0, c.cfg.Limits.fillTimeout(&f.params)-c.now.Sub(f.asked))
 }
 
 func (f *fetching) priority() uint8 {

@@ -45,7 +45,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	cur     *link
-	changed chan struct{} // closed and replaced when cur is another
+	changed chan struct{} // closed and replaced when cur, or one of away, is another
 	away    []*link       // that REDIRECTs have led to
 	subs    []*subscription
 	anns    []*announcement
@@ -53,7 +53,10 @@ type Client struct {
 
 // A link is one session.
 type link struct {
-	url   string
+	url string
+	// asked is the URL that a REDIRECT has named, also after GOAWAYs have led
+	// elsewhere; empty for the client's own session and those that followed it.
+	asked string
 	s     *moqt.Session
 	ended chan struct{} // closed once err is set
 	err   error
@@ -100,8 +103,13 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 func (c *Client) run(ctx context.Context) error {
-	l := c.cur
-	c.start(ctx, l)
+	c.start(ctx, c.cur)
+	return c.follow(ctx, c.cur)
+}
+
+// follow moves on from l whenever the relay asks for it, and returns why the last
+// session has ended.
+func (c *Client) follow(ctx context.Context, l *link) error {
 	var pause backoff
 	var arrived time.Time // at l; zero: it is not one that a relay has sent us to
 	for {
@@ -159,7 +167,7 @@ type announcement struct {
 func (c *Client) Announce(ctx context.Context, ns track.Namespace, src track.Source) (withdraw func(), err error) {
 	a := &announcement{ns: ns, src: src}
 	var first func()
-	err = c.try(ctx, func(l *link) error {
+	err = c.try(ctx, "", func(l *link) error {
 		var err error
 		first, err = l.s.Announce(ctx, ns, src)
 		return err
@@ -182,13 +190,20 @@ func (c *Client) Announce(ctx context.Context, ns track.Namespace, src track.Sou
 	}), nil
 }
 
-// try calls f with the current session, again with the next one when the session
-// is going away, and again when the relay says so.
-func (c *Client) try(ctx context.Context, f func(*link) error) error {
+// try calls f with the current session, or with the one that a REDIRECT to url has
+// led to; again with the next one when the session is going away, and again when
+// the relay says so.
+func (c *Client) try(ctx context.Context, url string, f func(*link) error) error {
 	for began := time.Now(); ; {
 		c.mu.Lock()
-		l, changed := c.cur, c.changed
+		l, changed := c.current(url), c.changed
 		c.mu.Unlock()
+		if l == nil {
+			var err error
+			if l, err = c.reach(ctx, url); err != nil {
+				return err
+			}
+		}
 		err := f(l)
 		if wait, ok := c.again(began, err); ok {
 			c.log.Info("asking again", "after", wait, "err", err)

@@ -28,8 +28,12 @@ func (c *Client) move(ctx context.Context, l *link) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	next.asked = l.asked
 	c.mu.Lock()
-	anns := slices.Clone(c.anns)
+	var anns []*announcement
+	if l.asked == "" { // elsewhere we only subscribe
+		anns = slices.Clone(c.anns)
+	}
 	c.mu.Unlock()
 	for _, a := range anns {
 		withdraw, err := c.announce(ctx, next, a)
@@ -41,8 +45,12 @@ func (c *Client) move(ctx context.Context, l *link) (*link, error) {
 		c.mu.Unlock()
 	}
 	c.mu.Lock()
-	subs := slices.Clone(c.subs)
-	c.cur = next
+	subs := c.subsAt(l.asked)
+	if l.asked == "" {
+		c.cur = next
+	} else {
+		c.away = append(slices.DeleteFunc(c.away, func(o *link) bool { return o == l }), next)
+	}
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.mu.Unlock()
@@ -113,7 +121,7 @@ func (c *Client) retire(ctx context.Context, l *link) {
 		return
 	}
 	c.mu.Lock()
-	subs, publishes := slices.Clone(c.subs), len(c.anns) > 0
+	subs, publishes := c.subsAt(l.asked), l.asked == "" && len(c.anns) > 0
 	c.mu.Unlock()
 	for _, s := range subs {
 		s.leave(l)
@@ -201,29 +209,51 @@ func sameHost(a, b string) bool {
 	return erra == nil && errb == nil && ua.Host == ub.Host
 }
 
-// reach returns a running session at a URL that a REDIRECT names.
-func (c *Client) reach(ctx context.Context, to string) (*link, error) {
-	c.mu.Lock()
+// current returns the session that a REDIRECT to url has led to, if it lives; for
+// the empty url the client's own. The lock is held.
+func (c *Client) current(url string) *link {
+	if url == "" {
+		return c.cur
+	}
 	for _, l := range c.away {
-		if l.url == to && !over(l.ended) {
-			c.mu.Unlock()
-			return l, nil
+		if l.asked == url && !over(l.ended) {
+			return l
 		}
 	}
-	c.mu.Unlock()
+	return nil
+}
+
+// subsAt returns the subscriptions at the session that current returns. The lock
+// is held.
+func (c *Client) subsAt(url string) (out []*subscription) {
+	for _, s := range c.subs {
+		if s.asked == url {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// reach opens a session at a URL that a REDIRECT names, and has it run. It
+// follows GOAWAY as the client's own does.
+func (c *Client) reach(ctx context.Context, to string) (*link, error) {
 	l, err := c.open(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	c.away = append(slices.DeleteFunc(c.away, func(l *link) bool { return over(l.ended) }), l)
-	c.mu.Unlock()
+	l.asked = to
 	select {
 	case <-c.running:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, errors.Join(context.Cause(ctx), c.discard(l))
 	}
+	c.mu.Lock()
+	c.away = append(slices.DeleteFunc(c.away, func(l *link) bool { return over(l.ended) }), l)
+	c.mu.Unlock()
 	c.start(c.ctx, l)
+	c.wg.Go(func() {
+		_ = c.follow(c.ctx, l) // whoever subscribes there is told
+	})
 	return l, nil
 }
 

@@ -19,9 +19,10 @@ const maxHops = 3
 // A subscription is one that outlives its session: its track is the client's to
 // end.
 type subscription struct {
-	c    *Client
-	name track.Name
-	opt  track.SubscribeOptions
+	c     *Client
+	name  track.Name
+	opt   track.SubscribeOptions
+	asked string // as that of its link
 
 	mu     sync.Mutex
 	t      *track.Track
@@ -41,15 +42,11 @@ type hold struct {
 func (c *Client) Subscribe(ctx context.Context, name track.Name, opt track.SubscribeOptions) (*track.Subscription, error) {
 	s := &subscription{c: c, name: name, opt: opt}
 	var err error
+	var first *link
 	at := target{name: name, tokens: opt.Tokens}
 	for hops := 0; ; hops++ {
-		err = c.try(ctx, func(l *link) error {
-			if at.url != "" {
-				var err error
-				if l, err = c.reach(ctx, at.url); err != nil {
-					return err
-				}
-			}
+		err = c.try(ctx, at.url, func(l *link) error {
+			first = l
 			return s.begin(ctx, l, at)
 		})
 		to, ok := redirected(err)
@@ -66,11 +63,13 @@ func (c *Client) Subscribe(ctx context.Context, name track.Name, opt track.Subsc
 	if err != nil {
 		return nil, err
 	}
-	if at.url == "" { // it moves with the client
-		s.name = at.name
-		c.mu.Lock()
-		c.subs = append(c.subs, s)
-		c.mu.Unlock()
+	s.name, s.opt.Tokens, s.asked = at.name, at.tokens, at.url
+	c.mu.Lock()
+	c.subs = append(c.subs, s)
+	cur := c.current(s.asked)
+	c.mu.Unlock()
+	if cur != nil && cur != first { // which has moved on meanwhile
+		s.moveTo(cur, func(bool) {})
 	}
 	return track.NewSubscription(s.t, s.close), nil
 }

@@ -71,6 +71,7 @@ type (
 		epoch uint64
 		r     track.Range
 		into  *track.Filler
+		wait  time.Duration // FILL_TIMEOUT
 	}
 	actRecall struct {
 		epoch uint64

@@ -253,7 +253,7 @@ func (c *core) live(now time.Time, e *entry, l *link, up upstream) {
 	inquiries := e.inquiries
 	e.inquiries = nil
 	for _, q := range inquiries {
-		c.answer(e.name, e.track, q)
+		c.answer(now, e.name, e.track, q)
 	}
 	for _, w := range waiting {
 		c.demand(now, e, w.sub.wants())

@@ -24,9 +24,12 @@ type fetcher interface {
 	// bounds returns what of the range is published, as far as t knows, and
 	// whether the track ends there.
 	bounds(t *track.Track) (r track.Range, endOfTrack bool, err *track.RequestError)
-	// patient is false for one that wants what is there, and no more
-	// (FILL_TIMEOUT 0, section 10.2.5).
-	patient() bool
+	// patience is how long it may wait in all for what is not there (FILL_TIMEOUT,
+	// section 10.2.5). 0: it wants what is there, and no more.
+	patience() time.Duration
+	// began keeps when it began to wait, and since tells.
+	began(time.Time)
+	since() time.Time
 	accept(t *track.Track, r track.Range, endOfTrack bool)
 }
 
@@ -61,14 +64,17 @@ const (
 func (c *core) inquire(now time.Time, name wire.FullTrackName, q inquiry) []action {
 	src := c.pick(name.Namespace, nil)
 	e := c.tracks[name]
+	if f, ok := q.(fetcher); ok {
+		f.began(now)
+	}
 	if t, ok := src.offers(name); ok {
-		c.answer(name, t, q)
+		c.answer(now, name, t, q)
 		return c.take()
 	}
 	able := c.candidates(now, name)
 	switch {
 	case e != nil && e.track != nil:
-		c.answer(name, e.track, q)
+		c.answer(now, name, e.track, q)
 	case e != nil && len(e.inquiries) >= maxPast:
 		c.do(actRefuseInquiry{q, wire.RequestExcessiveLoad, "too many requests wait for the track"})
 	case e != nil && len(e.links) > 0:
@@ -86,7 +92,7 @@ func (c *core) inquire(now time.Time, name wire.FullTrackName, q inquiry) []acti
 }
 
 // answer answers from t, once what is missing of it is asked for.
-func (c *core) answer(name wire.FullTrackName, t *track.Track, q inquiry) {
+func (c *core) answer(now time.Time, name wire.FullTrackName, t *track.Track, q inquiry) {
 	f, ok := q.(fetcher)
 	if !ok {
 		c.do(actTellStatus{q.(prober), t})
@@ -98,15 +104,15 @@ func (c *core) answer(name wire.FullTrackName, t *track.Track, q inquiry) {
 		return
 	}
 	missing := false
-	if f.patient() {
-		missing = c.fillFor(name, t, r, f)
+	if f.patience() > 0 {
+		missing = c.fillFor(now, name, t, r, f)
 	}
 	c.counts.fetch(missing)
 	c.do(actAcceptFetch{f, t, r, endOfTrack})
 }
 
 // fillFor asks for what is unknown of r and is not asked for yet.
-func (c *core) fillFor(name wire.FullTrackName, t *track.Track, r track.Range, f fetcher) (missing bool) {
+func (c *core) fillFor(now time.Time, name wire.FullTrackName, t *track.Track, r track.Range, f fetcher) (missing bool) {
 	for _, o := range c.fills {
 		if o.t == t && o.gap.Start.Less(r.End) && r.Start.Less(o.gap.End) {
 			o.users = append(o.users, f)
@@ -129,7 +135,7 @@ func (c *core) fillFor(name wire.FullTrackName, t *track.Track, r track.Range, f
 			o.epoch = c.newEpoch()
 			c.do(actRecall{o.epoch, name, gap, t.Fill(gap)})
 		} else {
-			c.fetchNext(o)
+			c.fetchNext(now, o)
 		}
 	}
 	return missing
@@ -141,12 +147,23 @@ func older(t *track.Track, gap track.Range) bool {
 	return len(groups) == 0 || gap.Start.Group < groups[0].ID
 }
 
-// fetchNext asks the next publisher of o, any of which will do (section 9.5). If
-// there is none, what is missing stays unknown.
-func (c *core) fetchNext(o *fill) {
+// wait returns how long o may still take: what is left to the most patient of its
+// users.
+func (o *fill) wait(now time.Time) (d time.Duration) {
+	for _, f := range o.users {
+		d = max(d, f.patience()-now.Sub(f.since()))
+	}
+	return d
+}
+
+// fetchNext asks the next publisher of o, any of which will do (section 9.5), to
+// answer in the time that is left (section 10.2.5). If there is none, of either,
+// what is missing stays unknown.
+func (c *core) fetchNext(now time.Time, o *fill) {
+	wait := o.wait(now)
 	o.src = nil
 	for _, src := range c.fetchable(o) {
-		if !slices.Contains(o.tried, src) {
+		if wait > 0 && !slices.Contains(o.tried, src) {
 			o.src = src
 			break
 		}
@@ -157,7 +174,7 @@ func (c *core) fetchNext(o *fill) {
 	}
 	o.tried = append(o.tried, o.src)
 	o.epoch = c.newEpoch()
-	c.do(actFetch{o.src, o.name, o.epoch, o.gap, o.t.Fill(o.gap)})
+	c.do(actFetch{o.src, o.name, o.epoch, o.gap, o.t.Fill(o.gap), wait})
 }
 
 // fetchable returns who can be asked for the past of o's track: those who fill
@@ -196,12 +213,12 @@ func (c *core) fetched(now time.Time, epoch uint64, err error) []action {
 			c.blame(now, e, o.src, err.Error())
 		}
 	default:
-		c.fetchNext(o)
+		c.fetchNext(now, o)
 	}
 	return c.take()
 }
 
-// unfetch tells that an inquiry is over. What only it wanted is given up.
+// uninquire tells that an inquiry is over. What only it wanted is given up.
 func (c *core) uninquire(name wire.FullTrackName, q inquiry) []action {
 	if e := c.tracks[name]; e != nil {
 		e.inquiries = slices.DeleteFunc(e.inquiries, func(o inquiry) bool { return o == q })

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"testing"
@@ -15,11 +16,22 @@ type fakeFetcher struct {
 	name     string
 	from, to uint64 // the last one inclusive
 	at       bool   // it takes what is there
+	wait     time.Duration
+	start    time.Time
 }
 
 func (*fakeFetcher) reject(wire.RequestCode, string)        {}
-func (f *fakeFetcher) patient() bool                        { return !f.at }
 func (*fakeFetcher) accept(*track.Track, track.Range, bool) {}
+
+func (f *fakeFetcher) began(now time.Time) { f.start = now }
+func (f *fakeFetcher) since() time.Time    { return f.start }
+
+func (f *fakeFetcher) patience() time.Duration {
+	if f.at {
+		return 0
+	}
+	return cmp.Or(f.wait, 10*time.Second)
+}
 
 func (f *fakeFetcher) bounds(t *track.Track) (track.Range, bool, *track.RequestError) {
 	l, ok := t.Largest()
@@ -148,6 +160,40 @@ func TestFetch(t *testing.T) {
 		r := carried(t)
 		r.inquire(&fakeFetcher{name: "f", from: 5, to: 11, at: true})
 		r.want("serve f 5..11")
+	})
+	t.Run("10.2.5_FILL_TIMEOUT_goes_upstream_less_what_was_spent", func(t *testing.T) {
+		r := carried(t)
+		left := func(p string, want time.Duration) {
+			t.Helper()
+			if got := r.fetches[p].wait; got != want {
+				t.Errorf("%s may take %v, want %v", p, got, want)
+			}
+		}
+		r.inquire(&fakeFetcher{name: "f", from: 5, to: 9, wait: 3 * time.Second})
+		left("two", 3*time.Second)
+		r.pass(time.Second)
+		r.inquire(&fakeFetcher{name: "g", from: 6, to: 9, wait: time.Second})
+		r.fetched("two", errors.New("cut"))
+		left("one", 2*time.Second)
+		r.fetched("one", errors.New("cut"))
+		r.inquire(&fakeFetcher{name: "h", from: 5, to: 9, wait: time.Second})
+		r.log = nil
+		r.pass(time.Second)
+		r.fetched("two", errors.New("cut")) // too late for another one
+		r.want("filled")
+	})
+	t.Run("10.2.5_of_a_track_that_is_asked_for_first", func(t *testing.T) {
+		r := newRig(t)
+		r.announce("pub", nsCam)
+		r.inquire(&fakeFetcher{name: "f", from: 5, to: 9, wait: 3 * time.Second})
+		r.pass(2 * time.Second)
+		a := r.conns["pub"]
+		u := &fakeUpstream{name: "pub", t: newTrack(video)}
+		u.t.Report(track.Location{Group: 9})
+		r.note(r.c.connected(r.now, a.name, a.epoch, u, nil))
+		if got := r.fetches["pub"].wait; got != time.Second {
+			t.Errorf("it may take %v, want 1s", got)
+		}
 	})
 	t.Run("nobody_wants_it_any_more", func(t *testing.T) {
 		r := carried(t)

@@ -13,7 +13,7 @@ import (
 func (p *peer) HandleFetch(req *moqt.FetchRequest) {
 	ns, ok := p.authorize(AuthRequest{Action: FetchTrack, Namespace: req.Name.Namespace, Track: req.Name.Name}, req.Params, req)
 	if ok {
-		p.inquire(track.Name{Namespace: ns, Name: req.Name.Name}, &remoteFetch{req}, req.OnEnd)
+		p.inquire(track.Name{Namespace: ns, Name: req.Name.Name}, &remoteFetch{req: req}, req.OnEnd)
 	}
 }
 
@@ -38,7 +38,10 @@ func (p *peer) inquire(name track.Name, q inquiry, onEnd func(func(error))) {
 	})
 }
 
-type remoteFetch struct{ req *moqt.FetchRequest }
+type remoteFetch struct {
+	req *moqt.FetchRequest
+	at  time.Time // the relay's loop only
+}
 
 func (f *remoteFetch) reject(code wire.RequestCode, reason string) { f.req.Reject(code, reason) }
 
@@ -46,10 +49,9 @@ func (f *remoteFetch) bounds(t *track.Track) (track.Range, bool, *track.RequestE
 	return f.req.Bounds(t)
 }
 
-func (f *remoteFetch) patient() bool {
-	d := f.req.Params.FillTimeout
-	return d == nil || *d > 0
-}
+func (f *remoteFetch) patience() time.Duration { return f.req.FillTimeout() }
+func (f *remoteFetch) began(now time.Time)     { f.at = now }
+func (f *remoteFetch) since() time.Time        { return f.at }
 
 func (f *remoteFetch) accept(t *track.Track, r track.Range, endOfTrack bool) {
 	f.req.Accept(t, t.Fetch(r, f.req.Order()), r.End, endOfTrack)
@@ -63,7 +65,8 @@ func (s *remoteStatus) tell(t *track.Track)                         { s.req.Serv
 // fetch asks a session for a range. Run's goroutine owns asks.
 func (r *Relay) fetch(a actFetch) {
 	theirs, _ := respell(a.name.Namespace, a.src.ns, a.src.theirs)
-	r.asks[a.epoch] = a.src.peer.s.FetchInto(track.Name{Namespace: theirs, Name: a.name.Name}, a.r, moqt.FetchOptions{}, a.into,
+	r.asks[a.epoch] = a.src.peer.s.FetchInto(track.Name{Namespace: theirs, Name: a.name.Name}, a.r,
+		moqt.FetchOptions{FillTimeout: max(a.wait.Truncate(time.Millisecond), time.Millisecond)}, a.into,
 		func(moqt.FetchOK, error) {},
 		func(err error) { r.fetched(a.epoch, err) })
 }

@@ -134,3 +134,35 @@ func TestRelayTrackStatus(t *testing.T) {
 }
 
 var nsOther = wire.MustNamespace("stream", "local", "other")
+
+// A FETCH that is larger than what the relay's track holds reaches a subscriber
+// whole whose connection is slower than the publisher's.
+func TestRelayFetchBeyondTheCache(t *testing.T) {
+	const groups, size = 100, 5000
+	cfg := relay.Config{Session: moqt.Config{TrackConfig: track.Config{MaxBytes: groups * size / 5}}}
+	run(t, cfg, func(t *testing.T, n *net) {
+		f := feed{track.New(video, track.Info{Local: true}, track.Config{MaxGroups: 2 * groups})}
+		for id := range uint64(groups) {
+			w, err := f.t.Subgroup(track.SubgroupHeader{Group: id, EndOfGroup: true, FirstObject: true})
+			if err == nil {
+				err = errors.Join(w.WriteObject(track.Object{Payload: make([]byte, size)}), w.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		pub, _ := n.dial(moqttest.Config{})
+		n.announce(pub, f)
+		s, _ := n.dial(moqttest.Config{Down: moqttest.Link{Rate: 50_000, Delay: 10 * time.Millisecond}})
+		_, rd, err := s.Fetch(n.ctx, video, span(0, groups-1), moqt.FetchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id := range uint64(groups) {
+			item, err := rd.Read(n.ctx)
+			if err != nil || item.Kind != track.FetchObject || item.Object.Group != id {
+				t.Fatalf("read kind %d of %v to %v, %v, want group %d", item.Kind, item.Object.Location(), item.To, err, id)
+			}
+		}
+	})
+}

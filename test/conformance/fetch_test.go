@@ -259,7 +259,9 @@ func TestFetch(t *testing.T) {
 	from("10.2.5_fill_timeout", hole, func(t *testing.T, l *live, p *peer) {
 		start := time.Now()
 		p.fetch(at(1, 0), at(3, 0), wire.Params{FillTimeout: ms(500)})
-		l.pub.asksFetch(t)
+		if m, _ := l.pub.asksFetch(t); m.Params.FillTimeout == nil || *m.Params.FillTimeout != 500*time.Millisecond {
+			t.Errorf("upstream may take %v, want 500ms", m.Params.FillTimeout)
+		}
 		f := readFetch(t, p.AcceptUni(), wire.GroupAscending)
 		if took := time.Since(start); took != 500*time.Millisecond {
 			t.Errorf("given up after %v, want 500ms", took)
