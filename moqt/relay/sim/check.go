@@ -120,10 +120,10 @@ func (c *checker) object(h wire.ObjectHeader) {
 		w.fail("nothing invented", "%s: object %d of subgroup %d of group %d of %v", c.name(), id, c.header.Subgroup, g, p.name)
 	}
 	switch prev := c.k; {
-	case prev < 0 && c.header.FirstObject && k != int(c.header.Subgroup):
+	case prev < 0 && c.header.FirstObject && !p.denies(g, c.header.Subgroup, 0, k):
 		w.fail("nothing skipped", "%s: a stream that says it begins with the first object begins with %d of group %d", c.name(), id, g)
 	case prev < 0:
-	case !isNext(p, prev, k):
+	case k <= prev || !p.denies(g, c.header.Subgroup, prev+1, k):
 		w.fail("nothing skipped", "%s: object %d of group %d of %v comes after %d", c.name(), id, g, p.name, p.item(g, prev).id)
 	}
 	c.k = k
@@ -135,8 +135,6 @@ func (c *checker) object(h wire.ObjectHeader) {
 		w.fail("filter", "%s: object %v is outside of the filter %+v", c.name(), loc, c.sub.filter)
 	case int(h.Length) != it.size || h.Status != it.status || !bytes.Equal(h.Properties, props):
 		w.fail("I3 content", "%s: object %v of %v has header %+v, want %+v %x", c.name(), loc, p.name, h, it, props)
-	case c.sub.delivered[loc] && (c.sub.again == 0 || loc.Group > c.sub.again):
-		w.fail("no duplicates", "%s: object %v of %v came before", c.name(), loc, p.name)
 	}
 	if !p.exists(loc) {
 		w.fail("nothing invented", "%s: object %v of %v was not made yet", c.name(), loc, p.name)
@@ -147,15 +145,26 @@ func (c *checker) object(h wire.ObjectHeader) {
 	}
 }
 
-func isNext(p *plan, prev, k int) bool {
-	n, ok := p.next(prev)
-	return ok && n == k
+// denies reports whether every item of a subgroup from from up to, not including,
+// to was said not to exist. Such an object is not passed on, even if it comes
+// (section 9.1).
+func (p *plan) denies(group, subgroup uint64, from, to int) bool {
+	for k := from; k < to; k++ {
+		if p.lane(k) == subgroup && !p.denied[wire.Location{Group: group, Object: p.item(group, k).id}] {
+			return false
+		}
+	}
+	return true
 }
 
 // whole takes the end of an object.
 func (c *checker) whole() {
 	c.begun = false
 	loc := wire.Location{Group: c.header.Group, Object: c.item().id}
+	if c.sub.delivered[loc] && (c.sub.again == 0 || loc.Group > c.sub.again) {
+		// Whole: what was cut on one stream and began anew on another may overtake it.
+		c.v.sc.w.fail("no duplicates", "%s: object %v of %v came before", c.name(), loc, c.sub.p.name)
+	}
 	c.sub.delivered[loc] = true
 	c.sub.last = c.v.sc.w.now
 	c.v.objects++
@@ -184,7 +193,7 @@ func (c *checker) end(rest []byte, err error) {
 		w.fail("I1 FIN", "%s: FIN inside object %d of group %d of %v", c.name(), c.item().id, c.header.Group, c.sub.p.name)
 	case c.k < 0:
 		w.fail("I1 FIN", "%s: FIN before the first object of subgroup %d of group %d of %v", c.name(), c.header.Subgroup, c.header.Group, c.sub.p.name)
-	case !c.item().last:
+	case !c.sub.p.denies(c.header.Group, c.header.Subgroup, c.k+1, c.sub.p.count()):
 		w.fail("I1 FIN", "%s: FIN behind object %d of group %d of %v, which is not the last of its subgroup", c.name(), c.item().id, c.header.Group, c.sub.p.name)
 	default:
 		c.sub.finished[[2]uint64{c.header.Group, c.header.Subgroup}] = true
@@ -193,9 +202,10 @@ func (c *checker) end(rest []byte, err error) {
 
 // exists reports whether the object was made already.
 func (p *plan) exists(l wire.Location) bool {
-	if l.Group/epochGroups != p.epoch {
-		return l.Group/epochGroups < p.epoch
+	if l.Group/epochGroups > p.epoch {
+		return false
 	}
+	group, count := p.until(l.Group / epochGroups)
 	k, _ := p.find(l.Group, l.Object)
-	return l.Group < p.made.Group || l.Group == p.made.Group && k < int(p.made.Object)
+	return l.Group < group || l.Group == group && k < count
 }

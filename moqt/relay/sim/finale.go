@@ -98,6 +98,7 @@ func (v *viewer) checkLast() {
 // for nothing (I4).
 func (v *viewer) checkEnded() {
 	w := v.sc.w
+	v.waits()
 	for _, s := range v.subs {
 		if s.live {
 			w.fail("I4 waiting", "%s waits for %v, whose publisher has ended it", v.name, s.p.name)

@@ -28,7 +28,11 @@ type plan struct {
 	priority           uint8
 	hasPriority        bool
 
+	datagrams bool // each object is a datagram
+
 	epoch   uint64
+	ends    map[uint64]wire.Location // where each epoch ended that is over
+	denied  map[wire.Location]bool   // a publisher has said that they do not exist
 	stopped bool
 	made    wire.Location // the next object that is made is number made.Object of the group
 }
@@ -39,6 +43,7 @@ func (w *world) newPlan(name track.Name) *plan {
 		period: w.between(60*time.Millisecond, 700*time.Millisecond), objects: w.number(1, 12),
 		step: pick(w, uint64(1), 1, 1, 2, 7), largest: pick(w, 40, 400, 4000, 30000),
 		properties: w.chance(0.4), endFlag: w.chance(0.5), endObject: w.chance(0.3),
+		ends: make(map[uint64]wire.Location), denied: make(map[wire.Location]bool),
 	}
 	p.subgroups = w.number(1, min(3, p.objects))
 	// At most 100 objects and 120 kB per second.
@@ -99,16 +104,6 @@ func (p *plan) lane(k int) uint64 {
 func (p *plan) find(group, id uint64) (k int, ok bool) {
 	k = int(id / p.step)
 	return k, id%p.step == 0 && id/p.step < uint64(p.count())
-}
-
-// next returns the item that follows k in its subgroup.
-func (p *plan) next(k int) (int, bool) {
-	for i := k + 1; i < p.count(); i++ {
-		if p.lane(i) == p.lane(k) {
-			return i, true
-		}
-	}
-	return 0, false
 }
 
 // header returns how a stream of this subgroup begins.
@@ -198,6 +193,7 @@ func (e *encoder) make(epoch uint64) {
 
 // restart begins a new epoch.
 func (e *encoder) restart() {
+	e.p.ends[e.p.epoch] = e.p.made
 	e.p.epoch++
 	for _, o := range e.outlets {
 		o.restarted(e)

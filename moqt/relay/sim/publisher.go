@@ -143,6 +143,13 @@ func (e *encoder) largest() *wire.Location {
 
 // asked takes a request of the relay.
 func (p *publisher) asked(r *request, t wire.MessageType, body []byte) {
+	if p.impostor && (t == wire.TypeSubscribe || t == wire.TypeFetch) {
+		p.sc.w.fail("I11 displaced", "%s is asked for what a publisher in the process has: %v", p.name, t)
+	}
+	if t == wire.TypeFetch {
+		p.fetched(r, body)
+		return
+	}
 	if t != wire.TypeSubscribe {
 		r.out.message(wire.RequestError{Code: wire.RequestNotSupported})
 		r.finish()

@@ -17,6 +17,8 @@ type Result struct {
 	Events      int
 	Connections int
 	Objects     int    // that viewers have received whole
+	Fetched     int    // of these, in answer to FETCH
+	Fills       int    // FETCHes of the relay
 	Failure     string // empty: every invariant has held
 }
 
@@ -65,7 +67,7 @@ func (sc *scene) longest(n int) (d time.Duration) {
 // calmDown ends all faults.
 func (sc *scene) calmDown() {
 	w := sc.w
-	w.calm = true
+	w.calm, w.calmed = true, w.now
 	w.note("world", "calm", 0, 0, 0)
 	for _, c := range sc.conns {
 		if c.closed || c.peer.closed {
@@ -81,6 +83,7 @@ func (sc *scene) calmDown() {
 		c.peer.consumed(0)
 	}
 	for _, v := range sc.viewers {
+		w.after(w.between(500*time.Millisecond, 2*time.Second), v.recall)
 		for _, s := range v.subs {
 			if s.paused && s.live {
 				s.update()
@@ -93,6 +96,7 @@ func (sc *scene) calmDown() {
 // down, and is at the newest group (liveness, I4).
 func (v *viewer) checkCalm(from time.Time) {
 	w := v.sc.w
+	v.waits()
 	if v.sc.tainted() {
 		return
 	}
@@ -134,7 +138,7 @@ func (v *viewer) checkCalm(from time.Time) {
 func (s *sub) checkWhole(g uint64) {
 	w, p := s.v.sc.w, s.p
 	for k := range p.count() {
-		if loc := s.at(g, k); !s.delivered[loc] {
+		if loc := s.at(g, k); !s.delivered[loc] && !p.denied[loc] {
 			w.fail("completeness", "%s has not got object %v of %v", s.v.name, loc, p.name)
 		}
 	}

@@ -103,7 +103,7 @@ func (sc *scene) config() relay.Config {
 		Grace: grace, Linger: linger, Connect: connect, Registerer: sc.registry,
 		Session: moqt.Config{
 			JoinStrict: sc.strict, Registerer: sc.registry,
-			TrackConfig: sc.trackConfig(),
+			TrackConfig: sc.trackConfig(), Limits: moqt.Limits{FillTimeout: fill},
 		},
 	}
 }
@@ -305,16 +305,24 @@ func (sc *scene) lost(name string, err error, guilty bool) {
 // tainted reports whether somebody has published wrong objects.
 func (sc *scene) tainted() bool { return len(sc.twisted) > 0 }
 
+// largestOf returns the largest object of a track that name was told of.
+func (sc *scene) largestOf(name string, p *plan) wire.Location {
+	return sc.largest[name+p.name.String()]
+}
+
 // sawLargest holds that the largest object of a track never goes back (I12).
-func (sc *scene) sawLargest(name string, p *plan, at *wire.Location) {
+//
+// floor is what it was when the question was put: answers overtake each other.
+func (sc *scene) sawLargest(name string, p *plan, floor wire.Location, at *wire.Location) {
 	if at == nil {
 		return
 	}
-	key := name + p.name.String()
-	if before := sc.largest[key]; at.Less(before) {
-		sc.w.fail("I12 monotonic", "%s: the largest object of %v was %v and is %v", name, p.name, before, *at)
+	if at.Less(floor) {
+		sc.w.fail("I12 monotonic", "%s: the largest object of %v was %v and is %v", name, p.name, floor, *at)
 	}
-	sc.largest[key] = *at
+	if key := name + p.name.String(); sc.largest[key].Less(*at) {
+		sc.largest[key] = *at
+	}
 	if !p.exists(*at) {
 		sc.w.fail("nothing invented", "%s: the largest object of %v is %v, which was not made", name, p.name, *at)
 	}

@@ -15,6 +15,7 @@ type viewer struct {
 	plans   []*plan // what it wants to see
 	cl      *client
 	subs    []*sub
+	asks    []*ask
 	dropped map[uint64]bool // aliases of subscriptions that it has left
 	few     bool            // it grants few streams
 	restive bool            // it does all kinds of things
@@ -49,6 +50,10 @@ type sub struct {
 	delivered map[wire.Location]bool
 	finished  map[[2]uint64]bool
 	updates   []update // that are not answered
+
+	id     uint64
+	floor  wire.Location  // the largest object that was known when it was asked for
+	joined *wire.Location // the largest object when it began; nil: not known
 }
 
 // An update is a REQUEST_UPDATE that was sent.
@@ -65,7 +70,7 @@ func (v *viewer) connect() {
 		return
 	}
 	c := v.sc.dial(v.name)
-	v.subs, v.dropped, v.spaces = nil, make(map[uint64]bool), nil
+	v.subs, v.asks, v.dropped, v.spaces = nil, nil, make(map[uint64]bool), nil
 	v.cl = v.sc.w.newClient(v.name, c, v)
 }
 
@@ -75,7 +80,7 @@ func (v *viewer) patience() time.Duration { return 20 * time.Second }
 
 func (v *viewer) lost(err error) {
 	v.sc.lost(v.name, err, false)
-	v.subs = nil
+	v.subs, v.asks = nil, nil
 	v.sc.w.after(v.sc.w.between(10*time.Millisecond, 700*time.Millisecond), v.connect)
 }
 
@@ -151,6 +156,7 @@ func (v *viewer) subscribe(cl *client, p *plan) {
 	if w.chance(0.7) {
 		m.Params.RendezvousTimeout = new(w.between(0, 2*time.Second).Truncate(time.Millisecond))
 	}
+	s.id, s.floor = m.RequestID, v.sc.largestOf(v.name, p)
 	v.subs = append(v.subs, s)
 	s.req = v.cl.request(m, s.message, s.ended)
 }
@@ -208,9 +214,10 @@ func (s *sub) accepted(m wire.SubscribeOK) {
 			w.fail("protocol", "%s: alias %d is in use", v.name, m.TrackAlias)
 		}
 	}
+	s.joined = m.Params.LargestObject
 	s.live, s.alias, s.since, s.settled, s.last = true, m.TrackAlias, w.now, w.now, w.now
 	at := m.Params.LargestObject
-	v.sc.sawLargest(v.name, s.p, at)
+	v.sc.sawLargest(v.name, s.p, s.floor, at)
 	var last wire.Location
 	if at != nil {
 		last = *at
@@ -268,7 +275,12 @@ func (v *viewer) asked(r *request, t wire.MessageType, _ []byte) {
 	r.finish()
 }
 
-func (v *viewer) data(s *inStream) sink { return &checker{v: v, s: s} }
+func (v *viewer) data(s *inStream) sink {
+	if s.kind == wire.StreamFetch {
+		return &response{v: v, s: s}
+	}
+	return &checker{v: v, s: s}
+}
 
 // act does something that a viewer may do at any time.
 func (v *viewer) act(cl *client) {
@@ -280,7 +292,7 @@ func (v *viewer) act(cl *client) {
 	if len(v.subs) > 0 {
 		s = v.subs[w.rand.IntN(len(v.subs))]
 	}
-	switch n := w.number(0, 9); {
+	switch n := w.number(0, 13); {
 	case n == 0:
 		w.note(v.name, "cuts", 0, 0, 0)
 		cl.c.cut(w.between(0, 2*time.Second))
@@ -291,6 +303,10 @@ func (v *viewer) act(cl *client) {
 		return
 	case n <= 3:
 		v.stall(cl)
+	case n == 13:
+		v.status(pick(w, v.plans...))
+	case n >= 10:
+		v.fetch(pick(w, v.plans...))
 	case s == nil || !s.live:
 	case n == 4:
 		w.note(v.name, "unsubscribes", s.alias, 0, 0)
@@ -317,7 +333,11 @@ func (v *viewer) stall(cl *client) {
 	w := v.sc.w
 	cl.stalled = true
 	w.note(v.name, "stalls", 0, 0, 0)
-	w.after(w.between(20*time.Millisecond, 1500*time.Millisecond), func() {
+	d := w.between(20*time.Millisecond, 1500*time.Millisecond)
+	w.after(d, func() {
+		if relay := cl.c.peer; relay.limit-relay.wrote < someRoom {
+			v.sc.excuse(cl.c, d) // there was no room for any message
+		}
 		cl.stalled = false
 		w.wake(cl.node)
 	})
@@ -328,6 +348,7 @@ func (s *sub) update() {
 	w := s.v.sc.w
 	m := wire.RequestUpdate{RequestID: s.v.cl.id()}
 	if s.paused || w.chance(0.5) {
+		s.joined = nil // another one, when it goes on
 		s.paused = !s.paused
 		m.Params.Forward = new(!s.paused)
 		if !s.paused {

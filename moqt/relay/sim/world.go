@@ -24,6 +24,8 @@ type world struct {
 	ready []*node // those that have something to do, in no order
 	trace trace
 	calm  bool // no faults any more
+	// calmed is since when.
+	calmed time.Time
 }
 
 // A stepper is something that is driven by steps.
