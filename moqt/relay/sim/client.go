@@ -19,6 +19,8 @@ type role interface {
 	asked(r *request, t wire.MessageType, body []byte)
 	// data takes a new data stream, and returns what reads it.
 	data(s *inStream) sink
+	// gram takes a datagram.
+	gram(b []byte)
 	// lost is called when the connection is gone.
 	lost(err error)
 }
@@ -118,6 +120,13 @@ func (cl *client) read() {
 	}
 	for _, r := range slices.Clone(cl.reqs) {
 		r.read()
+	}
+	for {
+		b, err := cl.c.ReceiveDatagram(context.Background())
+		if err != nil {
+			break
+		}
+		cl.role.gram(b)
 	}
 	cl.reqs = slices.DeleteFunc(cl.reqs, func(r *request) bool { return r.over })
 	for _, s := range slices.Clone(cl.ins) {

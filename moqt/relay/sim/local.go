@@ -47,6 +47,20 @@ func (s *source) made(e *encoder, group uint64, k int) {
 	p, w := e.p, s.sc.w
 	it := p.item(group, k)
 	t := s.tracks[p.name.Name]
+	if p.datagrams {
+		d, _ := wire.ParseDatagram(p.datagram(0, group, k))
+		o := track.Object{
+			Group: group, ID: it.id, Datagram: true, Priority: wire.DefaultPriority, Status: d.Status, EndOfGroup: d.EndOfGroup,
+			Properties: d.Properties, Payload: d.Payload,
+		}
+		if p.hasPriority {
+			o.Priority = p.priority
+		}
+		if err := t.WriteDatagram(o); err != nil {
+			w.fail("I6 progress", "the publisher in the process cannot write: %v", err)
+		}
+		return
+	}
 	key := lot{p, group, it.subgroup}
 	wr := s.open[key]
 	if wr == nil {

@@ -45,7 +45,9 @@ func (w *world) newPlan(name track.Name) *plan {
 		properties: w.chance(0.4), endFlag: w.chance(0.5), endObject: w.chance(0.3),
 		ends: make(map[uint64]wire.Location), denied: make(map[wire.Location]bool),
 	}
-	p.subgroups = w.number(1, min(3, p.objects))
+	if p.subgroups = w.number(1, min(3, p.objects)); w.chance(0.2) {
+		p.datagrams, p.subgroups, p.largest = true, 1, min(p.largest, 400)
+	}
 	// At most 100 objects and 120 kB per second.
 	least := max(10*time.Millisecond, time.Duration(p.largest/2)*time.Second/120_000)
 	p.period = max(p.period, time.Duration(p.objects)*least)

@@ -26,7 +26,10 @@ type publisher struct {
 	ann      *request
 	aliases  uint64
 	leaving  bool // it does not come back
-	sent     []*lane
+	follows  bool // it asks for the tracks of others
+	// following: it has, on the connection that it has now.
+	following bool
+	sent      []*lane
 }
 
 // A feed is a track on its way to the relay.
@@ -73,6 +76,7 @@ func (p *publisher) lost(err error) {
 }
 
 func (p *publisher) ready() {
+	p.following = false
 	if !p.push {
 		p.ann = p.cl.request(wire.PublishNamespace{RequestID: p.cl.id(), Namespace: p.ns}, p.announced, nil)
 		return
@@ -97,6 +101,9 @@ func (p *publisher) offer(e *encoder) {
 	f.req = p.cl.request(m, func(t wire.MessageType, body []byte) {
 		switch t {
 		case wire.TypeRequestOK:
+			if p.impostor {
+				p.sc.w.fail("I11 displaced", "%s: the relay takes %v, which a publisher in the process has", p.name, e.p.name)
+			}
 			ok, err := wire.ParseRequestOK(body, wire.TypePublish)
 			if err != nil {
 				p.sc.w.fail("protocol", "%s: %v", p.name, err)
@@ -104,6 +111,7 @@ func (p *publisher) offer(e *encoder) {
 			p.sc.answered(p.name, "PUBLISH", f.req)
 			f.forward = ok.Params.Forward == nil || *ok.Params.Forward
 			f.begin()
+			p.follow()
 		case wire.TypeRequestUpdate:
 			f.update(body)
 		case wire.TypeRequestError:
@@ -148,6 +156,10 @@ func (p *publisher) asked(r *request, t wire.MessageType, body []byte) {
 	}
 	if t == wire.TypeFetch {
 		p.fetched(r, body)
+		return
+	}
+	if t == wire.TypePublish {
+		p.offered(r, body)
 		return
 	}
 	if t != wire.TypeSubscribe {
@@ -290,6 +302,14 @@ func (f *feed) send(group uint64, k int) {
 	it := p.item(group, k)
 	loc := wire.Location{Group: group, Object: it.id}
 	if !f.forward || loc.Less(f.start) {
+		return
+	}
+	if p.datagrams {
+		b := p.datagram(f.alias, group, k)
+		if f.p.impostor {
+			b[len(b)-1] ^= 0x55
+		}
+		_ = f.p.cl.c.SendDatagram(b) // what finds no room is lost
 		return
 	}
 	l := f.lane(group, it.subgroup, k)

@@ -140,7 +140,7 @@ func (sc *scene) addPublishers() {
 		for j := range redundant {
 			p := &publisher{
 				sc: sc, name: fmt.Sprintf("pub%d.%d", i, j), ns: ns, tracks: tracks, push: push,
-				strict: w.chance(0.2), faults: pick(w, 0, 0, 0.02, 0.1),
+				strict: w.chance(0.2), follows: w.chance(0.2), faults: pick(w, 0, 0, 0.02, 0.1),
 			}
 			if w.chance(0.03) {
 				p.twists = 0.02
@@ -236,6 +236,7 @@ func (sc *scene) addViewer(i int) {
 	if len(v.plans) > 1 && w.chance(0.5) {
 		v.plans = v.plans[1:]
 	}
+	v.follows = w.chance(0.2)
 	sc.viewers = append(sc.viewers, v)
 	w.after(w.between(0, 3*time.Second), v.connect)
 }

@@ -20,6 +20,8 @@ type viewer struct {
 	few     bool            // it grants few streams
 	restive bool            // it does all kinds of things
 	watch   bool            // it asks for namespaces
+	follows bool            // it asks for tracks, and takes what it is offered
+	blocked map[wire.FullTrackName]bool
 	spaces  map[wire.Namespace]bool
 	leaving bool
 	objects int // that have come whole
@@ -51,9 +53,10 @@ type sub struct {
 	finished  map[[2]uint64]bool
 	updates   []update // that are not answered
 
-	id     uint64
-	floor  wire.Location  // the largest object that was known when it was asked for
-	joined *wire.Location // the largest object when it began; nil: not known
+	id      uint64
+	offered bool           // by PUBLISH
+	floor   wire.Location  // the largest object that was known when it was asked for
+	joined  *wire.Location // the largest object when it began; nil: not known
 }
 
 // An update is a REQUEST_UPDATE that was sent.
@@ -89,6 +92,9 @@ func (v *viewer) ready() {
 	if v.watch {
 		v.spaces = make(map[wire.Namespace]bool)
 		v.cl.request(wire.SubscribeNamespace{RequestID: v.cl.id(), Prefix: v.sc.prefix}, v.namespaces, nil)
+	}
+	if v.follows {
+		v.follow()
 	}
 	for _, p := range v.plans {
 		w.after(w.between(0, 300*time.Millisecond), func() { v.subscribe(v.cl, p) })
@@ -132,13 +138,10 @@ func (v *viewer) namespaces(t wire.MessageType, body []byte) {
 // subscribe asks for a track, with any filter.
 func (v *viewer) subscribe(cl *client, p *plan) {
 	w := v.sc.w
-	if cl != v.cl || cl.gone || v.leaving || v.sc.ending || v.current(p) != nil {
+	if cl != v.cl || cl.gone || v.leaving || v.sc.ending || v.current(p) != nil || v.follows && !v.blocked[p.name] {
 		return
 	}
-	s := &sub{
-		v: v, p: p, priority: uint8(w.number(0, 255)), endGroup: ^uint64(0),
-		open: make(map[*checker]struct{}), delivered: make(map[wire.Location]bool), finished: make(map[[2]uint64]bool),
-	}
+	s := v.newSub(p)
 	s.filter = wire.Filter{Type: pick(w, wire.FilterLargestObject, wire.FilterLargestObject, wire.FilterNextGroupStart, wire.FilterAbsoluteStart)}
 	if s.filter.Type == wire.FilterAbsoluteStart && w.chance(0.5) {
 		s.filter.Start = wire.Location{Group: max(1, p.made.Group) - 1, Object: uint64(w.number(0, 3))}
@@ -159,6 +162,13 @@ func (v *viewer) subscribe(cl *client, p *plan) {
 	s.id, s.floor = m.RequestID, v.sc.largestOf(v.name, p)
 	v.subs = append(v.subs, s)
 	s.req = v.cl.request(m, s.message, s.ended)
+}
+
+func (v *viewer) newSub(p *plan) *sub {
+	return &sub{
+		v: v, p: p, priority: uint8(v.sc.w.number(0, 255)), endGroup: ^uint64(0),
+		open: make(map[*checker]struct{}), delivered: make(map[wire.Location]bool), finished: make(map[[2]uint64]bool),
+	}
 }
 
 // current returns the subscription to p, if there is one.
@@ -217,7 +227,9 @@ func (s *sub) accepted(m wire.SubscribeOK) {
 	s.joined = m.Params.LargestObject
 	s.live, s.alias, s.since, s.settled, s.last = true, m.TrackAlias, w.now, w.now, w.now
 	at := m.Params.LargestObject
-	v.sc.sawLargest(v.name, s.p, s.floor, at)
+	if !s.offered { // a PUBLISH may have waited for a stream
+		v.sc.sawLargest(v.name, s.p, s.floor, at)
+	}
 	var last wire.Location
 	if at != nil {
 		last = *at
@@ -264,13 +276,17 @@ func (s *sub) end() {
 	if s.live {
 		v.dropped[s.alias] = true
 	}
-	if !v.sc.ending {
+	if !v.sc.ending && !s.offered {
 		cl := v.cl
 		w.after(w.between(100*time.Millisecond, 600*time.Millisecond), func() { v.subscribe(cl, s.p) })
 	}
 }
 
-func (v *viewer) asked(r *request, t wire.MessageType, _ []byte) {
+func (v *viewer) asked(r *request, t wire.MessageType, body []byte) {
+	if t == wire.TypePublish {
+		v.offered(r, body)
+		return
+	}
 	r.out.message(wire.RequestError{Code: wire.RequestNotSupported})
 	r.finish()
 }
@@ -308,6 +324,7 @@ func (v *viewer) act(cl *client) {
 	case n >= 10:
 		v.fetch(pick(w, v.plans...))
 	case s == nil || !s.live:
+	case n == 4 && s.offered: // it would not be offered again
 	case n == 4:
 		w.note(v.name, "unsubscribes", s.alias, 0, 0)
 		s.req.drop(wire.ResetCancelled)
