@@ -51,6 +51,16 @@ func (s *Session) Step(now time.Time) (next time.Time, err error) {
 	return d.stepNext(), nil
 }
 
+// Held reports whether a lock of the session is held, for simulators: neither the
+// connection nor the application may be called meanwhile.
+func (s *Session) Held() bool {
+	if !s.mu.TryLock() {
+		return true
+	}
+	s.mu.Unlock()
+	return s.drv.egress != nil && s.drv.egress.Held()
+}
+
 // Pending reports whether a call to the session, or something that happened to a
 // track that it sends, waits for Step.
 func (s *Session) Pending() bool {

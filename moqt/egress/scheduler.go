@@ -157,6 +157,16 @@ func (e *Scheduler) Run(ctx context.Context) error {
 	}
 }
 
+// Held reports whether the scheduler's lock is held, for simulators: nothing of
+// the connection may be called meanwhile.
+func (e *Scheduler) Held() bool {
+	if !e.mu.TryLock() {
+		return true
+	}
+	e.mu.Unlock()
+	return false
+}
+
 // Step does what Run would do at now, without waiting, and returns when to do so
 // again at the latest; zero means only when Pending says so. It serves
 // simulators, and must not be mixed with Run. When the connection has ended it

@@ -15,6 +15,9 @@ import (
 // elsewhere, also where nobody subscribes.
 const settled = time.Second
 
+// drainPulse is how often a relay that goes away looks whether all have gone.
+const drainPulse = 50 * time.Millisecond
+
 // A draining is what a relay that goes away tells its sessions.
 type draining struct {
 	uri     string
@@ -36,22 +39,12 @@ func (r *Relay) Drain(ctx context.Context, uri string, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	d := &draining{uri: uri, until: time.Now().Add(timeout), timeout: timeout}
-	r.mu.Lock()
-	r.draining = d
-	peers := r.byID()
-	r.mu.Unlock()
-	r.cfg.Log.Info("draining", "sessions", len(peers), "uri", uri, "timeout", timeout)
-	r.post(func(time.Time) []action {
-		r.core.cfg.Linger = time.Millisecond // nobody else will come
-		slices.SortStableFunc(peers, func(a, b *peer) int {
-			return cmp.Compare(len(r.core.announced[b]), len(r.core.announced[a]))
-		})
-		for _, p := range peers {
-			r.goaway(p, d)
-		}
+	peers := r.depart(d)
+	r.post(func(now time.Time) []action {
+		r.dismiss(now, d, peers)
 		return nil
 	})
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(drainPulse)
 	defer tick.Stop()
 	for began := time.Now(); ; {
 		select {
@@ -64,8 +57,35 @@ func (r *Relay) Drain(ctx context.Context, uri string, timeout time.Duration) {
 			break
 		}
 	}
+	r.evict()
+}
+
+// depart has sessions that come from now on told to move, and returns those that
+// are there.
+func (r *Relay) depart(d *draining) []*peer {
 	r.mu.Lock()
-	peers = r.byID()
+	r.draining = d
+	peers := r.byID()
+	r.mu.Unlock()
+	r.cfg.Log.Info("draining", "sessions", len(peers), "uri", d.uri, "timeout", d.timeout)
+	return peers
+}
+
+// dismiss tells sessions to move, in Run's goroutine.
+func (r *Relay) dismiss(now time.Time, d *draining, peers []*peer) {
+	r.core.cfg.Linger = time.Millisecond // nobody else will come
+	slices.SortStableFunc(peers, func(a, b *peer) int {
+		return cmp.Compare(len(r.core.announced[b]), len(r.core.announced[a]))
+	})
+	for _, p := range peers {
+		r.goaway(now, p, d)
+	}
+}
+
+// evict closes the sessions that are left.
+func (r *Relay) evict() {
+	r.mu.Lock()
+	peers := r.byID()
 	r.mu.Unlock()
 	r.cfg.Log.Info("drained", "sessions left", len(peers))
 	for _, p := range peers {
@@ -74,14 +94,19 @@ func (r *Relay) Drain(ctx context.Context, uri string, timeout time.Duration) {
 }
 
 // goaway tells p to move.
-func (r *Relay) goaway(p *peer, d *draining) {
+func (r *Relay) goaway(now time.Time, p *peer, d *draining) {
+	left := d.until.Sub(now)
+	if left <= 0 { // a GOAWAY without a timeout would keep it for ever
+		p.s.Close(wire.SessionNoError, "the relay has moved")
+		return
+	}
 	uri := d.uri
 	if p.s.Conn().Info().Client {
 		uri = ""
 	} else if u, err := url.Parse(uri); err == nil && uri != "" && (u.Path == "" || u.Path == "/") && u.RawQuery == "" {
 		uri = p.scheme(u.Scheme) + "://" + u.Host + p.path()
 	}
-	if err := p.s.Goaway(uri, time.Until(d.until)); err != nil {
+	if err := p.s.Goaway(uri, left); err != nil {
 		r.cfg.Log.Debug("GOAWAY failed", "session", p.s.ID(), "err", err)
 	}
 }
@@ -139,12 +164,12 @@ func (r *Relay) join(p *peer) {
 
 // admitted tells a session that has just become ready to move on, if the relay
 // is going away.
-func (r *Relay) admitted(p *peer) {
+func (r *Relay) admitted(now time.Time, p *peer) {
 	r.mu.Lock()
 	d := r.draining
 	r.mu.Unlock()
 	if d != nil {
-		r.goaway(p, d)
+		r.goaway(now, p, d)
 	}
 }
 

@@ -45,7 +45,7 @@ func (g *guard) look(now time.Time) (next time.Time) {
 		if g.permit, err = p.admit(); err != nil {
 			g.state, g.due = guardRefused, now.Add(refusalWait)
 		} else {
-			p.r.admitted(p)
+			p.r.admitted(now, p)
 		}
 	}
 	if g.state == guardRefused && over(p.told) {

@@ -83,6 +83,35 @@ func (m *Member) Step(now time.Time) (next time.Time, err error) {
 // Pending is that of the session.
 func (m *Member) Pending() bool { return m.p.s.Pending() }
 
+// Held reports whether a lock of the relay or the session is held: none may be
+// where a connection or an Authorizer is called.
+func (m *Member) Held() bool {
+	r := m.p.r
+	if !r.mu.TryLock() {
+		return true
+	}
+	r.mu.Unlock()
+	return m.p.s != nil && m.p.s.Held()
+}
+
+// DrainAsync is Drain by steps. It returns at once; Step does the rest.
+func (r *Relay) DrainAsync(uri string, timeout time.Duration) {
+	r.post(func(now time.Time) []action {
+		d := &draining{uri: uri, until: now.Add(timeout), timeout: timeout}
+		r.dismiss(now, d, r.depart(d))
+		var look timer
+		look.f = func(at time.Time) {
+			if at.Before(d.until) && (at.Sub(now) < settled || r.core.readers > 0) {
+				r.core.timers.set(&look, at.Add(drainPulse))
+				return
+			}
+			r.evict()
+		}
+		r.core.timers.set(&look, now.Add(drainPulse))
+		return nil
+	})
+}
+
 // AnnounceAsync is Announce without the wait: the namespace is published as soon
 // as the relay has taken the call.
 func (r *Relay) AnnounceAsync(ns track.Namespace, src track.Source) (withdraw func()) {
