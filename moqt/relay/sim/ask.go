@@ -71,7 +71,7 @@ func (v *viewer) fetch(p *plan) {
 	w := v.sc.w
 	a := &ask{v: v, p: p, id: v.cl.id(), since: w.now, order: pick(w, wire.GroupAscending, wire.GroupDescending)}
 	a.items = wire.NewFetchReader(a.order)
-	m := wire.Fetch{RequestID: a.id, FetchType: wire.FetchStandalone, Params: wire.Params{GroupOrder: a.order}}
+	m := wire.Fetch{RequestID: a.id, FetchType: wire.FetchStandalone, Params: wire.Params{Tokens: v.tokens(), GroupOrder: a.order}}
 	if a.order == wire.GroupAscending && w.chance(0.5) {
 		m.Params.GroupOrder = wire.GroupOrderUnset
 	}
@@ -382,7 +382,7 @@ func (v *viewer) status(p *plan) {
 	w := v.sc.w
 	floor := v.sc.largestOf(v.name, p)
 	var r *request
-	r = v.cl.request(wire.TrackStatus{RequestID: v.cl.id(), Track: p.name}, func(t wire.MessageType, body []byte) {
+	r = v.cl.request(wire.TrackStatus{RequestID: v.cl.id(), Track: p.name, Params: wire.Params{Tokens: v.tokens()}}, func(t wire.MessageType, body []byte) {
 		v.sc.answered(v.name, "TRACK_STATUS", r)
 		switch t {
 		case wire.TypeRequestOK:

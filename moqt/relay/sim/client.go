@@ -47,6 +47,8 @@ type client struct {
 	open    bool
 	setup   bool
 	gone    bool
+	badge   bool // it registers a token
+	goaway  bool // the relay has sent GOAWAY
 	nextID  uint64
 	reqs    []*request
 	ins     []*inStream
@@ -89,7 +91,11 @@ func (cl *client) step(now time.Time) (next time.Time) {
 		}
 		cl.open = true
 		cl.control = &writer{cl: cl, e: s.(*end)}
-		cl.control.message(wire.Setup{Implementation: "sim"})
+		m := wire.Setup{Implementation: "sim"}
+		if cl.badge {
+			m.Tokens = []wire.Token{{AliasType: wire.TokenRegister, Alias: 1, Value: []byte(badge)}}
+		}
+		cl.control.message(m)
 	}
 	cl.read()
 	for _, wr := range slices.Clone(cl.writers) {
@@ -140,7 +146,7 @@ func (cl *client) read() {
 // request opens a request stream with m. answer takes each message that comes
 // back, ended its end.
 func (cl *client) request(m wire.Request, answer func(t wire.MessageType, body []byte), ended func(error)) *request {
-	r := &request{cl: cl, opener: m.Type(), message: answer, ended: ended, since: cl.w.now, slack: cl.c.slack()}
+	r := &request{cl: cl, opener: m.Type(), message: answer, ended: ended, since: cl.w.now, slack: cl.c.slack(), late: cl.goaway}
 	r.out = &writer{cl: cl}
 	r.out.message(m)
 	cl.reqs = append(cl.reqs, r)
@@ -159,6 +165,7 @@ type request struct {
 	ended   func(error)
 	since   time.Time
 	slack   time.Duration // of the connection then
+	late    bool          // it was sent after a GOAWAY had come
 	over    bool
 }
 
@@ -186,7 +193,12 @@ func (r *request) read() {
 			if r.opener == 0 {
 				r.opener = t
 				cl.role.asked(r, t, body)
-			} else if r.message != nil {
+				continue
+			}
+			if r.late {
+				r.refusedLate(t, body)
+			}
+			if r.message != nil {
 				r.message(t, body)
 			}
 		}
@@ -379,7 +391,11 @@ func (s *inStream) messages() {
 		case t == wire.TypeSetup && !cl.setup:
 			cl.setup = true
 			cl.role.ready()
-		case t == wire.TypeGoaway && cl.setup:
+		case t == wire.TypeGoaway && cl.setup && !cl.goaway:
+			if _, err := wire.ParseGoaway(body, true); err != nil {
+				cl.w.fail("protocol", "%s: %v", cl.name, err)
+			}
+			cl.goaway = true
 		default:
 			cl.w.fail("protocol", "%s: %v on the relay's control stream", cl.name, t)
 		}

@@ -55,6 +55,9 @@ func (sc *scene) finale() {
 	}
 	w.run(grace + linger + connect + remain + 3*time.Second)
 	sc.checkNothingLeft()
+	if w.chance(0.2) {
+		sc.shut()
+	}
 }
 
 // dismiss has all viewers leave.

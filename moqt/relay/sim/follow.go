@@ -11,7 +11,7 @@ import (
 func (v *viewer) follow() {
 	v.blocked = make(map[wire.FullTrackName]bool)
 	var r *request
-	r = v.cl.request(wire.SubscribeTracks{RequestID: v.cl.id(), Prefix: v.sc.prefix}, func(t wire.MessageType, body []byte) {
+	r = v.cl.request(wire.SubscribeTracks{RequestID: v.cl.id(), Prefix: v.sc.prefix, Params: wire.Params{Tokens: v.tokens()}}, func(t wire.MessageType, body []byte) {
 		w := v.sc.w
 		switch t {
 		case wire.TypeRequestOK:
@@ -24,6 +24,9 @@ func (v *viewer) follow() {
 			}
 			v.blocked[wire.FullTrackName{Namespace: ns, Name: m.Name}] = true
 		default:
+			if t == wire.TypeRequestError && v.sc.drained {
+				return
+			}
 			w.fail("protocol", "%s: %v in answer to SUBSCRIBE_TRACKS", v.name, t)
 		}
 	}, nil)

@@ -56,6 +56,8 @@ type lane struct {
 	out      *writer
 	ids      wire.ObjectIDs
 	dead     bool // cut, or never opened: nothing more goes there
+	read     int64
+	stuck    time.Time // since when the relay has read no more than that
 }
 
 func (p *publisher) connect() {
@@ -349,7 +351,7 @@ func (f *feed) lane(group, subgroup uint64, k int) *lane {
 		}
 	}
 	w := f.p.sc.w
-	l := &lane{plan: f.e.p, group: group, subgroup: subgroup, out: &writer{cl: f.p.cl}}
+	l := &lane{stuck: w.now, plan: f.e.p, group: group, subgroup: subgroup, out: &writer{cl: f.p.cl}}
 	f.lanes = append(f.lanes, l)
 	// Streams of groups that are long over are not kept waiting for their end.
 	if len(f.lanes) > 32 {

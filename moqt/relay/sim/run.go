@@ -46,7 +46,12 @@ func newSceneTraced(seed uint64, trace io.Writer) *scene {
 // play is the scene from beginning to end.
 func (sc *scene) play() {
 	w := sc.w
+	w.after(0, sc.progress)
 	w.run(w.between(2*time.Second, 6*time.Second))
+	if w.chance(0.15) {
+		sc.drain()
+		return
+	}
 	sc.calmDown()
 	w.run(4 * time.Second)
 	from := w.now
@@ -93,6 +98,9 @@ func (sc *scene) calmDown() {
 	}
 }
 
+// abandoned is how long a stream may stay open that nobody sends any more.
+const abandoned = 3 * time.Second
+
 // checkCalm holds that a viewer has got everything since the world has calmed
 // down, and is at the newest group (liveness, I4).
 func (v *viewer) checkCalm(from time.Time) {
@@ -123,6 +131,8 @@ func (v *viewer) checkCalm(from time.Time) {
 		for _, c := range oldest {
 			if over := time.Duration(p.made.Group-c.header.Group) * p.period; c.header.Group/epochGroups < p.epoch || over > 8*time.Second+2*p.period {
 				w.fail("I4 waiting", "%s has a stream of group %d of %v open, which is at %d", v.name, c.header.Group, p.name, p.made.Group)
+			} else if over > abandoned+2*p.period && !v.sc.sending(p, c.header.Group, c.header.Subgroup) {
+				w.fail("I4 waiting", "%s has a stream of group %d of %v open, which nobody sends any more", v.name, c.header.Group, p.name)
 			}
 		}
 		settled := w.now.Add(-500 * time.Millisecond)

@@ -27,6 +27,8 @@ type scene struct {
 	sources    []*source
 	locals     []*local
 	ending     bool
+	drained    bool // the relay goes away, or has gone
+	members    []*member
 	twisted    map[string]bool // publishers that have sent a wrong object
 	largest    map[string]wire.Location
 	charged    int64 // by the relay's tracks, in bytes
@@ -48,6 +50,7 @@ func (m *member) step(now time.Time) time.Time {
 	if err != nil {
 		m.sc.w.note(m.node.name, "ended", 0, 0, 0)
 		m.sc.w.leave(m.node)
+		m.sc.members = slices.DeleteFunc(m.sc.members, func(o *member) bool { return o == m })
 		return time.Time{}
 	}
 	return next
@@ -100,7 +103,8 @@ func newScene(seed uint64) *scene {
 
 func (sc *scene) config() relay.Config {
 	return relay.Config{
-		Grace: grace, Linger: linger, Connect: connect, Registerer: sc.registry,
+		Authorizer: warden{sc},
+		Grace:      grace, Linger: linger, Connect: connect, Registerer: sc.registry,
 		Session: moqt.Config{
 			JoinStrict: sc.strict, Registerer: sc.registry,
 			TrackConfig: sc.trackConfig(), Limits: moqt.Limits{FillTimeout: fill},
@@ -236,7 +240,7 @@ func (sc *scene) addViewer(i int) {
 	if len(v.plans) > 1 && w.chance(0.5) {
 		v.plans = v.plans[1:]
 	}
-	v.follows = w.chance(0.2)
+	v.follows, v.badge = w.chance(0.2), w.chance(0.3)
 	sc.viewers = append(sc.viewers, v)
 	w.after(w.between(0, 3*time.Second), v.connect)
 }
@@ -264,6 +268,12 @@ func (sc *scene) dial(name string) *conn {
 	mb := &member{sc: sc, m: m}
 	server.owner = w.join(server.name, mb)
 	mb.node = server.owner
+	sc.members = append(sc.members, mb)
+	server.probe = func() {
+		if m.Held() {
+			w.fail("I5 locks", "%s: a lock is held where the transport is called", server.name)
+		}
+	}
 	sc.conns = append(sc.conns, client)
 	sc.results.Connections++
 	server.tells = w.chance(0.5)
@@ -298,6 +308,9 @@ func goodLink(delay time.Duration) linkConfig {
 // lost takes the end of a connection that the client did not want.
 func (sc *scene) lost(name string, err error, guilty bool) {
 	se, ok := errors.AsType[*moqt.SessionError](err)
+	if ok && se.Remote && sc.drained && se.Code == wire.SessionGoawayTimeout {
+		return
+	}
 	if ok && se.Remote && se.Code != wire.SessionNoError && !guilty {
 		sc.w.fail("protocol", "%s, which does nothing wrong, was closed: %v", name, err)
 	}

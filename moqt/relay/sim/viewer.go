@@ -20,6 +20,7 @@ type viewer struct {
 	few     bool            // it grants few streams
 	restive bool            // it does all kinds of things
 	watch   bool            // it asks for namespaces
+	badge   bool            // it shows a token with what it asks
 	follows bool            // it asks for tracks, and takes what it is offered
 	blocked map[wire.FullTrackName]bool
 	spaces  map[wire.Namespace]bool
@@ -75,6 +76,7 @@ func (v *viewer) connect() {
 	c := v.sc.dial(v.name)
 	v.subs, v.asks, v.dropped, v.spaces = nil, nil, make(map[uint64]bool), nil
 	v.cl = v.sc.w.newClient(v.name, c, v)
+	v.cl.badge = v.badge
 }
 
 // patience is how long after a change of a subscription the relay may still send
@@ -131,6 +133,9 @@ func (v *viewer) namespaces(t wire.MessageType, body []byte) {
 		delete(v.spaces, ns)
 	case wire.TypeRequestOK:
 	default:
+		if t == wire.TypeRequestError && v.sc.drained {
+			return
+		}
 		w.fail("protocol", "%s: %v in answer to SUBSCRIBE_NAMESPACE", v.name, t)
 	}
 }
@@ -149,7 +154,7 @@ func (v *viewer) subscribe(cl *client, p *plan) {
 	if v.restive && !w.calm && w.chance(0.1) {
 		s.filter = wire.Filter{Type: wire.FilterAbsoluteRange, Start: wire.Location{Group: p.made.Group}, EndGroup: p.made.Group + uint64(w.number(0, 3))}
 	}
-	m := wire.Subscribe{RequestID: v.cl.id(), Track: p.name, Params: wire.Params{SubscriberPriority: &s.priority, Filter: &s.filter}}
+	m := wire.Subscribe{RequestID: v.cl.id(), Track: p.name, Params: wire.Params{Tokens: v.tokens(), SubscriberPriority: &s.priority, Filter: &s.filter}}
 	if w.chance(0.3) {
 		m.Params.Filter, s.filter = nil, wire.Filter{Type: wire.FilterAbsoluteStart}
 	}
