@@ -58,7 +58,8 @@ func (s *Session) Held() bool {
 		return true
 	}
 	s.mu.Unlock()
-	return s.drv.egress != nil && s.drv.egress.Held()
+	e := s.drv.egress.Load()
+	return e != nil && e.Held()
 }
 
 // Pending reports whether a call to the session, or something that happened to a

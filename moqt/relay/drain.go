@@ -36,7 +36,8 @@ type draining struct {
 // may carry its token: the next relay admits it as this one did. In one with
 // the scheme moqt, WebTransport sessions get https.
 func (r *Relay) Drain(ctx context.Context, uri string, timeout time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	// Sessions end at the time by themselves, and say how; the rest a moment later.
+	ctx, cancel := context.WithTimeout(ctx, timeout+drainPulse)
 	defer cancel()
 	d := &draining{uri: uri, until: time.Now().Add(timeout), timeout: timeout}
 	peers := r.depart(d)

@@ -100,14 +100,14 @@ func (r *Relay) DrainAsync(uri string, timeout time.Duration) {
 		d := &draining{uri: uri, until: now.Add(timeout), timeout: timeout}
 		r.dismiss(now, d, r.depart(d))
 		var look timer
-		look.f = func(at time.Time) {
-			if at.Before(d.until) && (at.Sub(now) < settled || r.core.readers > 0) {
-				r.core.timers.set(&look, at.Add(drainPulse))
+		look.Do = func(at time.Time) {
+			if at.Before(d.until.Add(drainPulse)) && (at.Sub(now) < settled || r.core.readers > 0) {
+				r.core.timers.Set(&look, at.Add(drainPulse))
 				return
 			}
 			r.evict()
 		}
-		r.core.timers.set(&look, now.Add(drainPulse))
+		r.core.timers.Set(&look, now.Add(drainPulse))
 		return nil
 	})
 }
