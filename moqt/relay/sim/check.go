@@ -161,7 +161,7 @@ func (p *plan) denies(group, subgroup uint64, from, to int) bool {
 func (c *checker) whole() {
 	c.begun = false
 	loc := wire.Location{Group: c.header.Group, Object: c.item().id}
-	if c.sub.delivered[loc] && (c.sub.again == 0 || loc.Group > c.sub.again) {
+	if c.sub.delivered[loc] && (c.sub.again == 0 || loc.Group >= c.sub.again) {
 		// Whole: what was cut on one stream and began anew on another may overtake it.
 		c.v.sc.w.fail("no duplicates", "%s: object %v of %v came before", c.name(), loc, c.sub.p.name)
 	}

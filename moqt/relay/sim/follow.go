@@ -102,9 +102,10 @@ func (sc *scene) plan(name wire.FullTrackName) *plan {
 	return nil
 }
 
-// pushed reports whether a track is offered with PUBLISH.
+// pushed reports whether a track is offered with PUBLISH, or published in the
+// process.
 func (sc *scene) pushed(p *plan) bool {
-	return slices.ContainsFunc(sc.publishers, func(pub *publisher) bool {
+	return sc.inProcess(p) || slices.ContainsFunc(sc.publishers, func(pub *publisher) bool {
 		return pub.push && !pub.impostor && slices.ContainsFunc(pub.tracks, func(e *encoder) bool { return e.p == p })
 	})
 }

@@ -46,7 +46,7 @@ func (v *viewer) gram(b []byte) {
 		w.fail("filter", "%s: datagram %v is outside of the filter %+v of %v", v.name, loc, s.filter, p.name)
 	case !bytes.Equal(b, p.datagram(d.Alias, d.Group, k)) && !v.sc.tainted():
 		w.fail("I3 content", "%s: datagram %v of %v is another than was published: %+v", v.name, loc, p.name, d)
-	case s.delivered[loc] && (s.again == 0 || d.Group > s.again):
+	case s.delivered[loc] && (s.again == 0 || d.Group >= s.again):
 		w.fail("no duplicates", "%s: datagram %v of %v came before", v.name, loc, p.name)
 	}
 	s.delivered[loc] = true

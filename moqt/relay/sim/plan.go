@@ -34,7 +34,8 @@ type plan struct {
 	ends    map[uint64]wire.Location // where each epoch ended that is over
 	denied  map[wire.Location]bool   // a publisher has said that they do not exist
 	stopped bool
-	made    wire.Location // the next object that is made is number made.Object of the group
+	times   map[wire.Location]time.Time // when each item was made, by its number
+	made    wire.Location               // the next object that is made is number made.Object of the group
 }
 
 func (w *world) newPlan(name track.Name) *plan {
@@ -43,7 +44,7 @@ func (w *world) newPlan(name track.Name) *plan {
 		period: w.between(60*time.Millisecond, 700*time.Millisecond), objects: w.number(1, 12),
 		step: pick(w, uint64(1), 1, 1, 2, 7), largest: pick(w, 40, 400, 4000, 30000),
 		properties: w.chance(0.4), endFlag: w.chance(0.5), endObject: w.chance(0.3),
-		ends: make(map[uint64]wire.Location), denied: make(map[wire.Location]bool),
+		times: make(map[wire.Location]time.Time), ends: make(map[uint64]wire.Location), denied: make(map[wire.Location]bool),
 	}
 	if p.subgroups = w.number(1, min(3, p.objects)); w.chance(0.2) {
 		p.datagrams, p.subgroups, p.largest = true, 1, min(p.largest, 400)
@@ -187,6 +188,7 @@ func (e *encoder) make(epoch uint64) {
 	if p.made.Object++; int(p.made.Object) == p.count() {
 		p.made = wire.Location{Group: group + 1}
 	}
+	p.times[wire.Location{Group: group, Object: uint64(k)}] = e.w.now
 	for _, o := range e.outlets {
 		o.made(e, group, k)
 	}

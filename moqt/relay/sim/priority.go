@@ -16,7 +16,10 @@ type flow struct {
 	lane   *lane     // of the only publisher that has sent it
 	due    int64     // bytes of objects that were there to be written
 	since  time.Time // at this time
-	behind int       // bytes of less urgent streams since it was last written, while it could have been
+	wire   wire.SubgroupHeader
+	timing timing
+	known  bool // the header is whole
+	behind int  // bytes of less urgent streams since it was last written, while it could have been
 }
 
 // An outflow watches what the relay writes on one connection: what is less
@@ -51,10 +54,13 @@ func (o *outflow) wrote(h *half, p []byte) {
 	}
 	f := o.flow(h)
 	if f.sub == nil {
-		o.parse(f, p)
+		if !f.known {
+			o.parse(f, p)
+		}
 		return
 	}
 	f.behind = 0
+	o.timed(f, f.sub, p)
 	w := o.sc.w
 	kept := o.flows[:0]
 	for _, other := range o.flows {
@@ -92,12 +98,14 @@ func (o *outflow) parse(f *flow, p []byte) {
 		return // a fetch, or there is more to come
 	}
 	f.header = int64(n)
+	f.wire, f.known = header, true
 	for _, v := range o.sc.viewers {
 		if v.cl == nil || v.cl.c != o.c.peer {
 			continue
 		}
 		for _, s := range v.subs {
 			if s.live && s.alias == header.Alias && header.FirstObject {
+				o.timed(f, s, f.head[n:])
 				f.sub, f.lane = s, o.sc.source(s.p, header.Group, header.Subgroup)
 			}
 		}

@@ -154,8 +154,8 @@ func (v *viewer) checkCalm(from time.Time) {
 // checkWhole holds that a group has come whole, each stream of it to its FIN.
 func (s *sub) checkWhole(g uint64) {
 	w, p := s.v.sc.w, s.p
-	if p.datagrams {
-		return // any may be lost
+	if p.datagrams || s.object > 0 || s.subgroup > 0 {
+		return // any may be lost, or be too late
 	}
 	for k := range p.count() {
 		if loc := s.at(g, k); !s.delivered[loc] && !p.denied[loc] {

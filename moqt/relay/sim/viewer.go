@@ -45,7 +45,7 @@ type sub struct {
 	since    time.Time // when it was accepted, or went on after a pause
 	last     time.Time // when the last object came
 
-	again     uint64 // up to this group objects may come again, after a pause; 0: none may
+	again     uint64 // below this group objects may come again, after a pause; 0: none may
 	newest    uint64
 	streams   uint64
 	resets    int
@@ -53,6 +53,8 @@ type sub struct {
 	delivered map[wire.Location]bool
 	finished  map[[2]uint64]bool
 	updates   []update // that are not answered
+
+	object, subgroup time.Duration // delivery timeouts; 0: none
 
 	id      uint64
 	offered bool           // by PUBLISH
@@ -164,6 +166,17 @@ func (v *viewer) subscribe(cl *client, p *plan) {
 	if w.chance(0.7) {
 		m.Params.RendezvousTimeout = new(w.between(0, 2*time.Second).Truncate(time.Millisecond))
 	}
+	if w.chance(0.15) {
+		s.object = w.between(50*time.Millisecond, 600*time.Millisecond).Truncate(time.Millisecond)
+		m.Params.ObjectDeliveryTimeout = &s.object
+	}
+	if w.chance(0.15) {
+		s.subgroup = w.between(50*time.Millisecond, 600*time.Millisecond).Truncate(time.Millisecond)
+		m.Params.SubgroupDeliveryTimeout = &s.subgroup
+	}
+	if w.chance(0.2) {
+		m.Params.NewGroupRequest = new(uint64(pick(w, 0, 1, 1000)))
+	}
 	s.id, s.floor = m.RequestID, v.sc.largestOf(v.name, p)
 	v.subs = append(v.subs, s)
 	s.req = v.cl.request(m, s.message, s.ended)
@@ -203,7 +216,7 @@ func (s *sub) message(t wire.MessageType, body []byte) {
 		s.settled = w.now
 		if !s.paused && len(s.updates) == 0 && s.again != 0 {
 			// The group that was current when it went on is sent from its start.
-			s.since, s.again = w.now, s.p.made.Group
+			s.since, s.again = w.now, s.p.made.Group+1
 		}
 	case t == wire.TypeRequestError:
 		v.sc.answered(v.name, "SUBSCRIBE", s.req)
