@@ -37,7 +37,7 @@ type fetchSink struct {
 	rng   track.Range // what the response covers
 	order track.GroupOrder
 	limit uint64        // bytes of an object's payload
-	taken atomic.Uint64 // bytes, for the loop to see that something comes
+	taken atomic.Uint64 // grows with what comes, for the loop to see, and when held ends
 	held  atomic.Bool   // nothing is read of the stream, because readers lag behind
 
 	items   wire.FetchReader

@@ -60,6 +60,7 @@ func (d *driver) holds(u *uni) bool {
 	held := d.paced.Load() == id
 	switch {
 	case held && (!u.sink.full() || d.ctx != nil && d.ctx.Err() != nil):
+		u.sink.taken.Add(1) // first, so that the loop sees one or the other
 		u.sink.held.Store(false)
 		u.room.detach()
 		d.paced.Store(0)
