@@ -359,7 +359,8 @@ func (c *core) upstreamEnded(now time.Time, name wire.FullTrackName, epoch uint6
 		c.do(actAbortOpen{e.track, wire.ResetInternalError})
 		c.end(now, e, wire.PublishDoneInternalError, "the publisher's session ended")
 	default:
-		c.do(actAbortOpen{e.track, wire.ResetInternalError})
+		// Its session has cut the streams that were open. Those of another, which
+		// may fill the track before we hear of its answer, go on.
 		e.tried = nil
 		c.widen(now, e, l.src)
 		if len(e.links) == 0 {
