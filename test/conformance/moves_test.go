@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,20 +128,36 @@ func (fence) Close()                      {}
 
 // A lister is a publisher in the relay's process that tells of its tracks.
 type lister struct {
-	source
+	mu   sync.Mutex
+	has  source
 	tell func(*track.Track)
 }
 
+func (l *lister) Track(name string) (*track.Track, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.has.Track(name)
+}
+
 func (l *lister) Tracks(f func(*track.Track)) (stop func()) {
-	l.tell = f
-	return func() { l.tell = func(*track.Track) {} }
+	l.set(f)
+	return func() { l.set(func(*track.Track) {}) }
+}
+
+func (l *lister) set(tell func(*track.Track)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell = tell
 }
 
 // add adds a track.
 func (l *lister) add(name wire.FullTrackName) *track.Track {
 	t := track.New(name, track.Info{Local: true}, track.Config{})
-	l.source[name.Name] = t
-	l.tell(t)
+	l.mu.Lock()
+	l.has[name.Name] = t
+	tell := l.tell
+	l.mu.Unlock()
+	tell(t)
 	return t
 }
 
@@ -148,7 +165,7 @@ func (l *lister) add(name wire.FullTrackName) *track.Track {
 // relay's own process.
 func TestTracksOfThisProcess(t *testing.T) {
 	run(t, relay.Config{}, func(t *testing.T, n *net) {
-		l := &lister{source: source{}}
+		l := &lister{has: source{}, tell: func(*track.Track) {}}
 		withdraw, err := n.r.Announce(n.ctx, cam, l)
 		if err != nil {
 			t.Fatal(err)
