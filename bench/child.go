@@ -113,8 +113,8 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 	}()
 	err := c.run(ctx)
-	if errors.Is(err, errDone) {
-		return nil
+	if errors.Is(err, errDone) || errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), errDone) {
+		return nil // the latter from what knows no causes, such as os/exec
 	}
 	if err != nil && ctx.Err() == nil {
 		_ = c.out.Encode(message{Event: eventError, Error: err.Error()})
