@@ -151,8 +151,14 @@ func closed(t *testing.T, g target, scheme string) {
 	request := func(parts ...any) func(*moqttest.Peer) {
 		return func(p *moqttest.Peer) { p.Setup(setup); p.Open(parts...) }
 	}
+	// A session reads datagrams from the first track on.
 	datagram := func(b ...byte) func(*moqttest.Peer) {
-		return func(p *moqttest.Peer) { p.Setup(setup); _ = p.Conn.SendDatagram(b) }
+		return func(p *moqttest.Peer) {
+			p.Setup(setup)
+			name := track.Name{Namespace: hostile(scheme), Name: fmt.Sprintf("datagram %x", b)}
+			p.Open(wire.Publish{RequestID: 0, Track: name, TrackAlias: 1}).Expect(paused)
+			_ = p.Conn.SendDatagram(b)
+		}
 	}
 	twice := wire.AppendKeyValues(nil, wire.KeyValue{Type: 7, Bytes: []byte("a")}, wire.KeyValue{Type: 7, Bytes: []byte("b")})
 	goaway := wire.Goaway{RequestID: new(uint64(1))}
