@@ -140,7 +140,7 @@ func FuzzFramer(f *testing.F) {
 		f.Add(b, uint16(1000))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, size uint16) {
-		if len(b) < 8 || !strings.Contains(strings.Join(firstBoxes, " "), string(b[4:8])) {
+		if len(b) < 8 || !strings.Contains(strings.Join(firstBoxes, " "), string(b[4:8])) || binary.BigEndian.Uint32(b) == 0 {
 			return // it is not a box that a stream begins with
 		}
 		want, fault := framed(b, len(b))
