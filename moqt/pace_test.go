@@ -151,7 +151,7 @@ func TestFetchIsPaced(t *testing.T) {
 	})
 }
 
-// What waits for a hole is never waited for by its filling.
+// What waits for a hole is not waited for by its filling for longer than a look.
 func TestFetchIsPacedForWhoIsAhead(t *testing.T) {
 	pacedOver(t, moqt.Limits{}, func(t *testing.T, c *moqt.Session) {
 		rng := track.Range{End: track.Location{Group: pacedGroups}}
@@ -160,7 +160,9 @@ func TestFetchIsPacedForWhoIsAhead(t *testing.T) {
 		c.FetchInto(video, rng, moqt.FetchOptions{}, hole.Fill(rng), func(moqt.FetchOK, error) {}, func(error) {})
 		began := time.Now()
 		wantAll(t, quick, 0, 0)
-		if d := time.Since(began); d > time.Second {
+		// It may begin to wait when the filling has just been held up, which then
+		// looks again after a second.
+		if d := time.Since(began); d > 2*time.Second {
 			t.Errorf("a quick reader needed %v", d)
 		}
 		if item, _ := slow.Next(); item.Kind != track.FetchUnknown {

@@ -155,7 +155,7 @@ func (c *core) refusesUpdate(st *stream, tokens *RequestError) bool {
 	switch {
 	case tokens != nil:
 		c.refuseUpdate(st, tokens.Code, tokens.Reason)
-	case st.pending && st.updates == maxUpdates:
+	case st.pending && st.updates+len(st.asked) >= maxUpdates:
 		c.refuse(st, wire.RequestExcessiveLoad, "too many updates of a request that is not answered")
 	default:
 		return false
