@@ -93,6 +93,7 @@ func TestFetchIsPaced(t *testing.T) {
 				t.Errorf("the second begins with kind %d of %v, %v, want an unknown range", item.Kind, item.Object.Location(), err)
 			}
 			wantAll(t, first, 0, 0)
+			synctest.Wait() // the first is read to its end, and holds nobody up
 			_, third := fetch(t, c)
 			time.Sleep(time.Second)
 			wantAll(t, third, 0, 10*time.Millisecond)

@@ -182,7 +182,7 @@ func (r *FetchReader) step() (f fetched, state FetchState, moved bool) {
 	defer t.mu.Unlock()
 	r.touched = t.since()
 	f, state = r.find()
-	if moved = t.crowded && (r.done || r.at.Group != r.seen); moved {
+	if moved = t.crowded && (r.done || state == FetchWait || r.at.Group != r.seen); moved {
 		t.crowded = false
 	}
 	r.seen = r.at.Group
