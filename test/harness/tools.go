@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -89,20 +90,42 @@ func RemoveBinary() {
 	}
 }
 
-// FreePort returns a port of 127.0.0.1 that was free a moment ago for TCP and
-// for UDP alike.
+// Ports that tests listen at lie below those that the kernel gives to sockets
+// without one (net.ipv4.ip_local_port_range): a browser's connections would
+// otherwise take a port between the look and the daemon's start.
+const (
+	firstPort = 12_000
+	lastPort  = 32_000
+)
+
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// FreePort returns a port of 127.0.0.1 that is free for TCP and for UDP alike,
+// and that this process has not been given before.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			tb.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == nil {
+		ports.given = make(map[int]bool)
+	}
+	for range 1000 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		if ports.given[port] {
+			continue
 		}
-		port := l.Addr().(*net.TCPAddr).Port
+		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err != nil {
+			continue
+		}
 		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		_ = l.Close()
 		if err == nil {
 			_ = u.Close()
+			ports.given[port] = true
 			return port
 		}
 	}
