@@ -2,11 +2,9 @@ package bench
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,26 +14,8 @@ import (
 	"github.com/broadcastd/broadcastd/bench/proc"
 	"github.com/broadcastd/broadcastd/bench/report"
 	"github.com/broadcastd/broadcastd/bench/stat"
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 const ms = time.Millisecond
 
@@ -107,7 +87,7 @@ func TestTables(t *testing.T) {
 		if err := tt.rep.WriteTable(&b); err != nil {
 			t.Fatal(err)
 		}
-		checkGolden(t, tt.golden, b.Bytes())
+		golden.Check(t, tt.golden, b.Bytes())
 	}
 }
 

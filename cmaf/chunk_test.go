@@ -13,6 +13,8 @@ import (
 
 	"github.com/Eyevinn/mp4ff/bits"
 	"github.com/Eyevinn/mp4ff/mp4"
+
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
 
 // threePictures is a chunk with B-frames at a late time.
@@ -37,7 +39,7 @@ func TestChunkAppendTo(t *testing.T) {
 	if !ok || len(got) != c.Size() || c.HeaderSize() != len(got)-len(c.Data) {
 		t.Fatalf("%d bytes, Size is %d, HeaderSize %d", len(got), c.Size(), c.HeaderSize())
 	}
-	checkGolden(t, "chunk.golden", dump(t, got))
+	golden.Check(t, "chunk.golden", dump(t, got))
 
 	b, err := mp4.DecodeBoxSR(0, bits.NewFixedSliceReader(got))
 	if err != nil {
@@ -96,13 +98,13 @@ func dump(t *testing.T, b []byte) []byte {
 
 func TestBuildInit(t *testing.T) {
 	video, audio := header(t, "keyframe.mp4", "video"), header(t, "keyframe.mp4", "audio")
-	checkGolden(t, "header-video.golden", dump(t, video.Init))
-	checkGolden(t, "header-audio.golden", dump(t, audio.Init))
+	golden.Check(t, "header-video.golden", dump(t, video.Init))
+	golden.Check(t, "header-audio.golden", dump(t, audio.Init))
 	both, err := BuildInit([]Header{video, audio})
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "header-both.golden", dump(t, both))
+	golden.Check(t, "header-both.golden", dump(t, both))
 	if one, err := BuildInit([]Header{video}); err != nil || !bytes.Equal(one, video.Init) {
 		t.Errorf("BuildInit of one header is not its Init (%v)", err)
 	}

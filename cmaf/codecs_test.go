@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
 
 // Where an input states no flags, the bytes of every codec say what can be
@@ -266,6 +268,6 @@ func TestTimes64(t *testing.T) {
 // The headers that players receive, codec by codec.
 func TestCodecHeaderGolden(t *testing.T) {
 	for file, track := range map[string]string{"hevc10": "video", "av110": "video", "opus": "audio", "flac": "audio"} {
-		checkGolden(t, "header-"+file+".golden", dump(t, header(t, file+".mp4", track).Init))
+		golden.Check(t, "header-"+file+".golden", dump(t, header(t, file+".mp4", track).Init))
 	}
 }

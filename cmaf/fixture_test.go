@@ -3,7 +3,6 @@ package cmaf
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -13,25 +12,6 @@ import (
 
 	"github.com/Eyevinn/mp4ff/mp4"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 func fixture(t testing.TB, name string) []byte {
 	t.Helper()

@@ -3,10 +3,7 @@ package moqt_test
 import (
 	"bytes"
 	"cmp"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,13 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/broadcastd/broadcastd/internal/golden"
 	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/moqttest"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
 
 // TestExchange compares everything that two sessions say to each other, from
 // SETUP to the end, with testdata/exchange.txt. It has the order of each
@@ -86,7 +82,7 @@ func TestExchange(t *testing.T) {
 		server.Goaway("moqt://other.example", time.Second)
 		<-client.Done()
 	})
-	checkGolden(t, "exchange.txt", d.bytes())
+	golden.Check(t, "exchange.txt", d.bytes())
 }
 
 // A dump writes down what two sessions send.
@@ -215,21 +211,4 @@ func fields(v reflect.Value) string {
 		}
 	}
 	return b.String()
-}
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,32 +16,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/broadcastd/broadcastd/cmaf"
 	"github.com/broadcastd/broadcastd/cmaf/catalog"
+	"github.com/broadcastd/broadcastd/internal/golden"
 	"github.com/broadcastd/broadcastd/moqt/track"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 var ns = track.MustNamespace("stream", "local", "cam")
 
@@ -188,7 +170,7 @@ func TestGroupBytes(t *testing.T) {
 		off += int64(len(piece))
 	}
 	d.Close()
-	checkGolden(t, "group.golden", b.Bytes())
+	golden.Check(t, "group.golden", b.Bytes())
 }
 
 func TestCatalogDocument(t *testing.T) {
@@ -206,7 +188,7 @@ func TestCatalogDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	pretty.WriteByte('\n')
-	checkGolden(t, "catalog.golden", pretty.Bytes())
+	golden.Check(t, "catalog.golden", pretty.Bytes())
 	if err := p.Close(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +197,7 @@ func TestCatalogDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "complete.golden", append(b, '\n'))
+	golden.Check(t, "complete.golden", append(b, '\n'))
 }
 
 func TestFixtures(t *testing.T) {

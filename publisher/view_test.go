@@ -14,6 +14,7 @@ import (
 
 	"github.com/broadcastd/broadcastd/cmaf"
 	"github.com/broadcastd/broadcastd/cmaf/catalog"
+	"github.com/broadcastd/broadcastd/internal/golden"
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
 
@@ -78,7 +79,7 @@ func TestSingleTrackBytes(t *testing.T) {
 	if err := p.Close(nil); err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "single.golden", dump(single))
+	golden.Check(t, "single.golden", dump(single))
 }
 
 // singleGroups lists the groups of a track with an init object: "7:vav" is

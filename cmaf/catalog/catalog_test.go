@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"flag"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,26 +14,8 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 // sources returns the tracks of a real H.264 and AAC file.
 func sources(t testing.TB) []Source {
@@ -94,7 +75,7 @@ func TestGolden(t *testing.T) {
 	if err := json.Indent(&pretty, b, "", "  "); err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "live.golden.json", append(pretty.Bytes(), '\n'))
+	golden.Check(t, "live.golden.json", append(pretty.Bytes(), '\n'))
 	if i, j := bytes.Index(b, []byte(`"tracks"`)), bytes.Index(b, []byte(`"initDataList"`)); i < 0 || j < i {
 		t.Error("initDataList does not come after tracks")
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
 
 // playback returns the document of a broadcast in several codecs.
@@ -50,7 +51,7 @@ func TestPlaybackGolden(t *testing.T) {
 	if err := json.Indent(&pretty, b, "", "  "); err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "playback.golden.json", append(pretty.Bytes(), '\n'))
+	golden.Check(t, "playback.golden.json", append(pretty.Bytes(), '\n'))
 	b, err = CompletePlayback(time.UnixMilli(1795190400000)).Marshal()
 	if err != nil {
 		t.Fatal(err)

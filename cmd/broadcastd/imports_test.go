@@ -72,6 +72,8 @@ var mayImport = map[string]string{
 	"bench":          "*",
 	"bench/":         "*",
 
+	"internal/golden": "", // for tests
+
 	// Tests of the whole. What they start, they use from outside.
 	"test/": "*",
 }

@@ -3,7 +3,6 @@ package playlist
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,26 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 func base(t testing.TB) *url.URL {
 	t.Helper()
@@ -91,7 +73,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkGolden(t, name+".golden", text(p))
+			golden.Check(t, name+".golden", text(p))
 			// As other systems write it.
 			dos := append([]byte("\ufeff"), bytes.ReplaceAll(in, []byte("\n"), []byte("\r\n"))...)
 			if q, err := Parse(base(t), dos); err != nil || !reflect.DeepEqual(q, p) {

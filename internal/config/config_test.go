@@ -1,7 +1,6 @@
 package config
 
 import (
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,9 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
+	"github.com/broadcastd/broadcastd/internal/golden"
+)
 
 func write(t *testing.T, name, text string) string {
 	t.Helper()
@@ -221,18 +220,7 @@ func TestPrint(t *testing.T) {
 	}
 	got = []byte(strings.ReplaceAll(string(got), file, "c.yaml"))
 	path := filepath.Join("testdata", "print.golden.yaml")
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
+	golden.File(t, path, got)
 	if _, err := Load(Sources{File: path}); err == nil || !strings.Contains(err.Error(), "admin_key is the mask") {
 		t.Errorf("Load of a masked key = %v, want a refusal", err)
 	}

@@ -4,38 +4,18 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 type fixed []Broadcast
 
@@ -127,7 +107,7 @@ func TestHeaders(t *testing.T) {
 			if strings.HasSuffix(name, "/") {
 				file = strings.TrimSuffix(file, ".txt") + "_.txt"
 			}
-			checkGolden(t, file, []byte(strings.ReplaceAll(text, "\r", "")))
+			golden.Check(t, file, []byte(strings.ReplaceAll(text, "\r", "")))
 		})
 	}
 }
@@ -141,7 +121,7 @@ func TestBroadcasts(t *testing.T) {
 		{"empty", Config{Lister: fixed(nil), MoQURL: func(*http.Request) string { return "https://relay.example:4443/moq" }}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			checkGolden(t, "broadcasts-"+tt.name+".json", body(t, do(newHandler(t, tt.c), "GET", "/api/v1/broadcasts")))
+			golden.Check(t, "broadcasts-"+tt.name+".json", body(t, do(newHandler(t, tt.c), "GET", "/api/v1/broadcasts")))
 		})
 	}
 }

@@ -1,38 +1,14 @@
 package egress
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/broadcastd/broadcastd/internal/golden"
 	"github.com/broadcastd/broadcastd/moqt/conn"
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 func priority(p uint64) track.Property {
 	return track.Property{Type: track.PropDefaultPriority, Uint: p}
@@ -128,7 +104,7 @@ func TestOrder(t *testing.T) {
 			r := newRig(t, Config{})
 			tt.do(r)
 			r.run()
-			checkGolden(t, tt.name+".txt", []byte(strings.Join(r.trace, "\n")+"\n"))
+			golden.Check(t, tt.name+".txt", []byte(strings.Join(r.trace, "\n")+"\n"))
 		})
 	}
 }

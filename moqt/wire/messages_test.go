@@ -1,37 +1,16 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/hex"
-	"flag"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/broadcastd/broadcastd/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
-
-func checkGolden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s; got:\n%s", path, got)
-	}
-}
 
 // A sample is a message that parses to itself, and what ParseMessage must know
 // of its context.
@@ -147,13 +126,13 @@ func samples() []sample {
 
 // The bytes of every message, and that they parse back.
 func TestMessages(t *testing.T) {
-	var golden strings.Builder
+	var dump strings.Builder
 	for _, s := range samples() {
 		frame, err := AppendMessage(nil, s.message)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&golden, "# %s\n%x\n", s.name, frame)
+		fmt.Fprintf(&dump, "# %s\n%x\n", s.name, frame)
 		typ, body, n, err := ParseFrame(append(frame, 0xff))
 		if typ != s.message.Type() || n != len(frame) || err != nil {
 			t.Fatalf("%s: ParseFrame = %v, %d, %v", s.name, typ, n, err)
@@ -172,7 +151,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s: ID() = %d", s.name, r.ID())
 		}
 	}
-	checkGolden(t, "messages.golden", []byte(golden.String()))
+	golden.Check(t, "messages.golden", []byte(dump.String()))
 }
 
 func TestSamplesCoverEveryType(t *testing.T) {
