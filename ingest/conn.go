@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,14 +14,17 @@ import (
 // input feeds; several goroutines may call it. Pause it when nothing comes, Close
 // it when nothing will.
 type Conn struct {
-	r    *Registry
-	name string
-	log  *slog.Logger
+	r      *Registry
+	name   string
+	peer   Peer
+	limits Limits
 
 	mu sync.Mutex // guards s; the session's own mutex guards all else
 	s  *session
 
-	// Both under the session's mutex.
+	// Under the session's mutex.
+	log    *slog.Logger
+	rate   rateLimit
 	fresh  bool      // nothing was written yet
 	jumped time.Time // when Discontinuity was last passed on
 
@@ -59,9 +63,10 @@ func (c *Conn) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
 	}
 	defer s.mu.Unlock()
 	begun := s.b == nil
-	if err := s.open(context.Background()); err != nil {
+	if err := s.open(context.Background(), c); err != nil {
 		return nil, err
 	}
+	s.resume()
 	f := &trackSink{c: c}
 	if err := s.addTrack(f, name, h); err != nil {
 		return nil, err
@@ -87,8 +92,11 @@ func (c *Conn) lockOrJoin() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.acquire(c); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
 	c.s, c.fresh = s, true
-	s.acquire(c)
 	return s, nil
 }
 
@@ -169,6 +177,9 @@ func (c *Conn) Close(reason error) error {
 func (c *Conn) Pause(extra time.Duration) {
 	c.locked(func(s *session) error { //nolint:errcheck // replaced: nothing to do
 		c.log.Debug("input paused", "grace", s.r.cfg.Grace+extra)
+		if s.observer != nil && s.deadline.IsZero() {
+			s.observer.Lost()
+		}
 		s.deadline = time.Now().Add(s.r.cfg.Grace + extra)
 		for _, t := range s.tracks {
 			t.began = cmaf.Time{}
@@ -215,10 +226,16 @@ func (f *trackSink) WriteChunk(ch cmaf.Chunk) error {
 			s.b.Discontinuity("a new connection of the input")
 		}
 	}
-	if err := s.sweep(time.Now()); err != nil {
+	now := time.Now()
+	if !f.c.rate.take(now, len(ch.Data)) {
+		err := fmt.Errorf("%w: more than %d bit/s", ErrBitrate, f.c.rate.bits)
+		s.end(err)
 		return err
 	}
-	s.deadline = time.Time{}
+	if err := s.sweep(now); err != nil {
+		return err
+	}
+	s.resume()
 	t.end = cmaf.Time{Ticks: ch.End(), Scale: t.header.Timescale}
 	if t.began.Scale == 0 {
 		t.began = cmaf.Time{Ticks: ch.DecodeTime, Scale: t.header.Timescale}

@@ -27,8 +27,9 @@ type Source interface {
 // An Opener makes a broadcast for a name, such as a publisher's that a relay
 // announces.
 type Opener interface {
-	// Open starts the broadcast. Whoever called closes what it returns.
-	Open(ctx context.Context, name string) (cmaf.Broadcast, error)
+	// Open starts the broadcast, which p is the first to feed. Whoever called
+	// closes what it returns. It may be an Observer.
+	Open(ctx context.Context, name string, p Peer) (cmaf.Broadcast, error)
 }
 
 // What a connection may find out about its session.
@@ -42,6 +43,11 @@ var (
 	ErrTooMany = errors.New("ingest: too many")
 	// ErrTooManyTracks reports that an input has more tracks than are taken.
 	ErrTooManyTracks = errors.New("ingest: too many tracks")
+	// ErrBusy reports that another connection feeds the input, and that its
+	// Limits let none take over.
+	ErrBusy = errors.New("ingest: another connection feeds this input")
+	// ErrBitrate reports that an input brought more than its Limits allow.
+	ErrBitrate = errors.New("ingest: the bitrate is higher than this input may have")
 	// ErrLost is the reason of a broadcast whose input did not return in time.
 	ErrLost = errors.New("ingest: the input did not return within the grace")
 )

@@ -32,7 +32,7 @@ func (o *fakeOpener) take() []string {
 	return lines
 }
 
-func (o *fakeOpener) Open(_ context.Context, name string) (cmaf.Broadcast, error) {
+func (o *fakeOpener) Open(_ context.Context, name string, _ Peer) (cmaf.Broadcast, error) {
 	if o.fail != nil {
 		return nil, o.fail
 	}

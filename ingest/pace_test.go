@@ -51,7 +51,7 @@ func fileWithFragments(t *testing.T, read *time.Duration) Source {
 func TestPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &fakeOpener{}
-		b, _ := o.Open(t.Context(), "f")
+		b, _ := o.Open(t.Context(), "f", Peer{})
 		began := time.Now()
 		var read time.Duration
 		at := map[string]time.Duration{}
@@ -115,7 +115,7 @@ func TestPacedEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, _ := (&fakeOpener{}).Open(t.Context(), "f")
+				b, _ := (&fakeOpener{}).Open(t.Context(), "f", Peer{})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				if err := Paced(tt.src).Run(ctx, b); !errors.Is(err, tt.want) {
@@ -129,7 +129,7 @@ func TestPacedEnds(t *testing.T) {
 func TestPacedDiscontinuityGoesOnAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &fakeOpener{}
-		b, _ := o.Open(t.Context(), "f")
+		b, _ := o.Open(t.Context(), "f", Peer{})
 		began := time.Now()
 		err := Paced(sourceFunc(func(_ context.Context, b cmaf.Broadcast) error {
 			s, err := b.AddTrack("video", header("h"))

@@ -26,8 +26,11 @@ type Config struct {
 	MaxSessions int
 	// MaxTracks bounds the tracks of one broadcast. Zero means 32.
 	MaxTracks int
-	Log       *slog.Logger          // nil discards
-	Metrics   prometheus.Registerer // nil registers none
+	// Limits returns what one input may do. It is asked once a connection. Nil:
+	// there are no limits but those above.
+	Limits  func(name string) Limits
+	Log     *slog.Logger          // nil discards
+	Metrics prometheus.Registerer // nil registers none
 }
 
 // checked returns c with its defaults filled in, or every fault at once.
@@ -157,12 +160,17 @@ func (r *Registry) all() []*session {
 
 // Connect returns a connection for the input called name. Nothing happens to
 // the session before its first AddTrack, so that an input which sends no media
-// replaces nobody and announces nothing. remote goes into the log.
-func (r *Registry) Connect(name, remote string) *Conn {
-	return &Conn{
-		r: r, name: name, done: make(chan struct{}),
-		log: r.cfg.Log.With("broadcast", name, "remote", remote),
+// replaces nobody and announces nothing.
+func (r *Registry) Connect(name string, p Peer) *Conn {
+	c := &Conn{
+		r: r, name: name, peer: p, done: make(chan struct{}),
+		log: r.cfg.Log.With("broadcast", name, "remote", p.Addr, "protocol", p.Protocol),
 	}
+	if r.cfg.Limits != nil {
+		c.limits = r.cfg.Limits(name)
+	}
+	c.rate.bits = c.limits.MaxBitrate
+	return c
 }
 
 // End ends the session called name now, without a grace. It reports whether

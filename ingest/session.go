@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type session struct {
 
 	mu       sync.Mutex
 	b        cmaf.Broadcast // nil until the first AddTrack succeeded
+	observer Observer       // b, if it is one
 	since    time.Time
 	owner    *Conn     // the connection that feeds it, or did last
 	deadline time.Time // when it ends unless its input goes on; zero: it does
@@ -45,13 +47,14 @@ const trackIdle = 2 * time.Second
 const slack = time.Second
 
 // acquire makes c the owner.
-func (s *session) acquire(c *Conn) {
+func (s *session) acquire(c *Conn) error {
 	if s.owner == c {
-		return
+		return nil
 	}
-	s.r.metrics.connections.Inc()
 	switch {
 	case s.owner == nil:
+	case s.deadline.IsZero() && c.limits.Takeover == TakeoverRefuse:
+		return ErrBusy
 	case !s.deadline.IsZero():
 		c.log.Info("input returned")
 		s.owner.fail(ErrReplaced)
@@ -60,10 +63,27 @@ func (s *session) acquire(c *Conn) {
 		s.owner.log.Info("input replaced by a newer connection")
 		s.owner.fail(ErrReplaced)
 	}
+	s.r.metrics.connections.Inc()
 	s.owner, s.deadline = c, time.Time{}
+	if s.observer != nil {
+		c.log = bindLog(c.log, s.observer)
+		s.observer.Connected(c.peer)
+	}
 	now := time.Now()
 	for _, t := range s.tracks {
 		t.drop(now)
+	}
+	return nil
+}
+
+// resume ends the wait for what comes next.
+func (s *session) resume() {
+	if s.deadline.IsZero() {
+		return
+	}
+	s.deadline = time.Time{}
+	if s.observer != nil {
+		s.observer.Resumed()
 	}
 }
 
@@ -87,8 +107,12 @@ func (s *session) addTrack(f *trackSink, name string, h cmaf.Header) error {
 			return err
 		}
 	}
-	if len(s.tracks) >= s.r.cfg.MaxTracks {
-		return fmt.Errorf("%w: at most %d", ErrTooManyTracks, s.r.cfg.MaxTracks)
+	most := s.r.cfg.MaxTracks
+	if n := f.c.limits.MaxTracks; n > 0 {
+		most = min(most, n)
+	}
+	if len(s.tracks) >= most {
+		return fmt.Errorf("%w: at most %d", ErrTooManyTracks, most)
 	}
 	sink, err := s.b.AddTrack(name, h)
 	if err != nil {
@@ -119,35 +143,41 @@ func (s *session) end(reason error) {
 	}
 	s.ended = true
 	if s.owner != nil {
+		if errors.Is(reason, ErrBitrate) {
+			s.owner.fail(reason)
+		}
 		s.owner.fail(ErrEnded)
 		s.owner = nil
 	}
-	s.r.remove(s)
+	defer s.r.remove(s) // last: the next of this name begins when this one has ended
 	if s.b == nil {
 		return
 	}
+	log := bindLog(s.r.cfg.Log, s.b).With("broadcast", s.name)
 	for _, t := range s.tracks {
 		if err := t.sink.Close(); err != nil {
-			s.r.cfg.Log.Warn("track not closed", "broadcast", s.name, "track", t.name, "err", err)
+			log.Warn("track not closed", "track", t.name, "err", err)
 		}
 	}
 	clear(s.tracks)
 	if err := s.b.Close(reason); err != nil {
-		s.r.cfg.Log.Warn("broadcast not closed", "broadcast", s.name, "err", err)
+		log.Warn("broadcast not closed", "err", err)
 	}
-	s.r.cfg.Log.Info("broadcast ended", "broadcast", s.name, "after", time.Since(s.since).Round(time.Millisecond), "reason", reason)
+	log.Info("broadcast ended", "after", time.Since(s.since).Round(time.Millisecond), "reason", reason)
 }
 
 // open makes the broadcast if there is none yet.
-func (s *session) open(ctx context.Context) error {
+func (s *session) open(ctx context.Context, c *Conn) error {
 	if s.b != nil {
 		return nil
 	}
-	b, err := s.r.cfg.Opener.Open(ctx, s.name)
+	b, err := s.r.cfg.Opener.Open(ctx, s.name, c.peer)
 	if err != nil {
 		s.end(err)
 		return fmt.Errorf("ingest: open %q: %w", s.name, err)
 	}
 	s.b, s.since = b, time.Now()
+	s.observer, _ = b.(Observer)
+	c.log = bindLog(c.log, b)
 	return nil
 }

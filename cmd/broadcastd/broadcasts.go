@@ -33,7 +33,7 @@ type broadcasts struct {
 }
 
 // Open implements ingest.Opener.
-func (o *broadcasts) Open(_ context.Context, name string) (cmaf.Broadcast, error) {
+func (o *broadcasts) Open(_ context.Context, name string, _ ingest.Peer) (cmaf.Broadcast, error) {
 	ns, err := namespaceOf(name)
 	if err != nil {
 		return nil, err

@@ -88,7 +88,7 @@ func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	conn := s.sessions.Connect(p.Name, "pull")
+	conn := s.sessions.Connect(p.Name, ingest.Peer{Addr: "pull", Protocol: "hls"})
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() { // somebody else may take the name

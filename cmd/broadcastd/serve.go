@@ -354,7 +354,7 @@ func (s *server) waitForViewers() {
 
 // demo feeds the built-in clip, as an input like any other.
 func (s *server) demo(ctx context.Context) error {
-	conn := s.sessions.Connect("demo", "built-in clip")
+	conn := s.sessions.Connect("demo", ingest.Peer{Addr: "built-in clip", Protocol: "clip", Encrypted: true})
 	err := (demo.Source{}).Run(ctx, conn)
 	if errors.Is(err, ingest.ErrReplaced) || errors.Is(err, ingest.ErrEnded) {
 		s.log.Info("demo ended", "reason", err)

@@ -65,7 +65,7 @@ func (b *body) read() error {
 		}
 		return &cmaf.BoxError{Box: "header", Reason: "the body does not begin with a box of a fragmented MP4 stream"}
 	}
-	if b.in, err = b.h.input(b.name, b.r.RemoteAddr, header && b.file == ""); err != nil {
+	if b.in, err = b.h.input(b.name, peerOf(b.r), header && b.file == ""); err != nil {
 		return err
 	}
 	err = b.feed(in, header)
@@ -76,6 +76,11 @@ func (b *body) read() error {
 		b.h.forget(b.in)
 	}
 	return err
+}
+
+// peerOf returns who sends r.
+func peerOf(r *http.Request) ingest.Peer {
+	return ingest.Peer{Addr: r.RemoteAddr, Protocol: "fmp4", UserAgent: r.UserAgent(), Encrypted: r.TLS != nil}
 }
 
 // feed gives the body to the demuxer of its rendition.

@@ -195,6 +195,10 @@ func answer(err error) (status int, text string) {
 		return http.StatusRequestTimeout, err.Error()
 	case errors.Is(err, errGone):
 		return 0, ""
+	case errors.Is(err, ingest.ErrBusy):
+		return http.StatusConflict, "another connection feeds this input, and it lets none take over"
+	case errors.Is(err, ingest.ErrBitrate):
+		return http.StatusRequestEntityTooLarge, err.Error()
 	case errors.Is(err, ingest.ErrReplaced):
 		return http.StatusConflict, "a newer connection of this input took over"
 	case errors.Is(err, ingest.ErrEnded):

@@ -84,7 +84,7 @@ func key(file string) (k string, seq int64) {
 // input finds or makes the input that a body belongs to. A header for the
 // whole input begins a new run. That run is not in the map before it shows that
 // it is good, so that rubbish does not shut out the input that sends.
-func (h *Handler) input(name, remote string, fresh bool) (*input, error) {
+func (h *Handler) input(name string, peer ingest.Peer, fresh bool) (*input, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -99,7 +99,7 @@ func (h *Handler) input(name, remote string, fresh bool) (*input, error) {
 	}
 	if in == nil || fresh || in.conn.Err() != nil {
 		in = &input{
-			name: name, conn: h.cfg.Sessions.Connect(name, remote), used: now,
+			name: name, conn: h.cfg.Sessions.Connect(name, peer), used: now,
 			changed: make(chan struct{}), renditions: make(map[string]*rendition), names: make(map[string]int),
 		}
 		if !fresh { // the renditions of one input may all come at once

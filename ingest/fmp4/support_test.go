@@ -59,7 +59,7 @@ type sink struct {
 	ends   []int64 // of each chunk
 }
 
-func (s *store) Open(_ context.Context, name string) (cmaf.Broadcast, error) {
+func (s *store) Open(_ context.Context, name string, _ ingest.Peer) (cmaf.Broadcast, error) {
 	defer s.lock()()
 	b := &broadcast{s: s, name: name, tracks: map[string]*sink{}}
 	s.all = append(s.all, b)

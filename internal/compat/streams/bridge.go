@@ -205,7 +205,7 @@ func (f *follower) feed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	conn := f.b.cfg.Inputs.Connect(f.name, "moqt")
+	conn := f.b.cfg.Inputs.Connect(f.name, ingest.Peer{Addr: "MoQ session", Protocol: "moqt", Encrypted: true})
 	reading, stop := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

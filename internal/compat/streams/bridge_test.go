@@ -134,7 +134,7 @@ func TestOtherInputTakesOver(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 		s.send(pieces[:4])
-		other := w.inputs.Connect("cam", "encoder")
+		other := w.inputs.Connect("cam", ingest.Peer{Addr: "encoder"})
 		d := cmaf.NewDemuxer(other, cmaf.DemuxerConfig{})
 		if _, err := d.Write(slices.Concat(pieces...)); err != nil {
 			t.Fatal(err)

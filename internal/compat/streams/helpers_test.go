@@ -79,7 +79,7 @@ func runWith(t *testing.T, cfg relay.Config, f func(t *testing.T, w *world)) {
 }
 
 // Open implements ingest.Opener.
-func (w *world) Open(context.Context, string) (cmaf.Broadcast, error) {
+func (w *world) Open(context.Context, string, ingest.Peer) (cmaf.Broadcast, error) {
 	p, err := publisher.New(ns, publisher.Config{})
 	if err != nil {
 		return nil, err
