@@ -31,9 +31,10 @@
 //
 // # Codecs
 //
-// H.264 (avc1, avc3), HEVC (hvc1, hev1), AV1 (av01), AAC (mp4a), Opus and FLAC
-// (fLaC), at any bit depth. Package codec reads their configuration; a sample
-// entry travels on byte for byte.
+// H.264 (avc1, avc3), HEVC (hvc1, hev1), AV1 (av01), VP9 (vp09), AAC (mp4a),
+// Opus, FLAC (fLaC), AC-3 and E-AC-3 (ac-3, ec-3), at any bit depth. Package
+// codec reads their configuration; a sample entry travels on byte for byte.
+// NewHeader makes a header for inputs that have none of MP4.
 //
 // Sources: ISO/IEC 14496-12 (boxes), ISO/IEC 23000-19 (CMAF), RFC 6381 (codecs).
 package cmaf

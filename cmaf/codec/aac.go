@@ -97,11 +97,13 @@ func AAC(p []byte) (Audio, error) {
 	object := aacObject(&r)
 	rate, ok := aacRate(&r)
 	channels := r.bits(4)
-	if object == 5 || object == 29 {
+	core := rate
+	sbr := object == 5 || object == 29
+	if sbr {
 		rate, ok = aacRate(&r)
 		aacObject(&r)
 	}
-	if r.over || !ok || rate == 0 {
+	if r.over || !ok || rate == 0 || core == 0 {
 		return Audio{}, fmt.Errorf("AudioSpecificConfig %x is not valid", p[:min(len(p), 16)])
 	}
 	a := Audio{Codec: fmt.Sprintf("mp4a.40.%d", object), SampleRate: rate}
@@ -110,6 +112,13 @@ func AAC(p []byte) (Audio, error) {
 	}
 	if object == 29 {
 		a.Channels = 2
+	}
+	// frameLengthFlag of GASpecificConfig, section 4.4.1
+	switch frame := 1024 - 64*int(r.bits(1)); {
+	case sbr && rate == 2*core:
+		a.Samples = 2 * frame
+	case !sbr && object >= 1 && object <= 4:
+		a.Samples = frame
 	}
 	return a, nil
 }

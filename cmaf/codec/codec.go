@@ -23,6 +23,7 @@ type Audio struct {
 	SampleRate int    // Hz, as decoded
 	Channels   int    // as decoded; 0: not said
 	Bitrate    int    // bits per second, the maximum; 0: not said
+	Samples    int    // in a frame, at SampleRate; 0: not said, or not always the same
 }
 
 // A KeyFrames tells the key frames of a video track from their bytes. It is a
@@ -39,6 +40,7 @@ const (
 	syntaxAVC
 	syntaxHEVC
 	syntaxAV1
+	syntaxVP9
 )
 
 // Known reports whether k is of a codec whose key frames can be told.
@@ -53,6 +55,8 @@ func (k KeyFrames) Is(sample []byte) bool {
 		return hevcKeyFrame(sample, k.nalLength)
 	case syntaxAV1:
 		return av1KeyFrame(sample)
+	case syntaxVP9:
+		return vp9KeyFrame(sample)
 	}
 	return false
 }

@@ -105,14 +105,14 @@ func TestAAC(t *testing.T) {
 		name, hex string
 		want      Audio
 	}{
-		{"LC 48 kHz stereo", "1190", Audio{"mp4a.40.2", 48000, 2, 0}},
-		{"LC 22.05 kHz mono", "138856e500", Audio{"mp4a.40.2", 22050, 1, 0}},
-		{"LC 44.1 kHz, 7.1", "1238", Audio{"mp4a.40.2", 44100, 8, 0}},
-		{"LC, rate as a number", "1787d00010", Audio{"mp4a.40.2", 1024000, 2, 0}},
-		{"HE 24 kHz, 48 kHz out", "2b118800", Audio{"mp4a.40.5", 48000, 2, 0}},
-		{"HE version 2, stereo out of mono", "eb098800", Audio{"mp4a.40.29", 48000, 2, 0}},
-		{"USAC, an object type beyond 31", "f9464000", Audio{"mp4a.40.42", 48000, 2, 0}},
-		{"channels in a program config element", "1180", Audio{"mp4a.40.2", 48000, 0, 0}},
+		{"LC 48 kHz stereo", "1190", Audio{"mp4a.40.2", 48000, 2, 0, 1024}},
+		{"LC 22.05 kHz mono", "138856e500", Audio{"mp4a.40.2", 22050, 1, 0, 1024}},
+		{"LC 44.1 kHz, 7.1", "1238", Audio{"mp4a.40.2", 44100, 8, 0, 1024}},
+		{"LC, rate as a number", "1787d00010", Audio{"mp4a.40.2", 1024000, 2, 0, 1024}},
+		{"HE 24 kHz, 48 kHz out", "2b118800", Audio{"mp4a.40.5", 48000, 2, 0, 2048}},
+		{"HE version 2, stereo out of mono", "eb098800", Audio{"mp4a.40.29", 48000, 2, 0, 2048}},
+		{"USAC, an object type beyond 31", "f9464000", Audio{"mp4a.40.42", 48000, 2, 0, 0}},
+		{"channels in a program config element", "1180", Audio{"mp4a.40.2", 48000, 0, 0, 1024}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, err := AAC(unhex(t, tt.hex)); err != nil || got != tt.want {
@@ -132,7 +132,7 @@ const esds = "038080802500010004808080174015000000000119470001194705808080051388
 
 func TestESDS(t *testing.T) {
 	b := unhex(t, esds)
-	if got, err := ESDS(b); err != nil || got != (Audio{"mp4a.40.2", 22050, 1, 72007}) {
+	if got, err := ESDS(b); err != nil || got != (Audio{"mp4a.40.2", 22050, 1, 72007, 1024}) {
 		t.Errorf("ESDS = %+v, %v", got, err)
 	}
 	for n := range len(b) {

@@ -7,6 +7,7 @@ import "fmt"
 type Entry struct {
 	Config  string // type of the box inside that has the configuration
 	FullBox bool   // that box begins with version and flags
+	Version byte   // the version that is written there
 	Video   func(config []byte) (Video, error)
 	Audio   func(config []byte) (Audio, error)
 }
@@ -21,14 +22,20 @@ func EntryOf(typ string) (Entry, error) {
 		return Entry{Config: "hvcC", Video: func(b []byte) (Video, error) { return HEVC(typ, b) }}, nil
 	case "av01":
 		return Entry{Config: "av1C", Video: AV1}, nil
+	case "vp09":
+		return Entry{Config: "vpcC", FullBox: true, Version: 1, Video: VP9}, nil
 	case "mp4a":
 		return Entry{Config: "esds", FullBox: true, Audio: ESDS}, nil
 	case "Opus":
 		return Entry{Config: "dOps", Audio: Opus}, nil
 	case "fLaC":
 		return Entry{Config: "dfLa", FullBox: true, Audio: FLAC}, nil
+	case "ac-3":
+		return Entry{Config: "dac3", Audio: AC3}, nil
+	case "ec-3":
+		return Entry{Config: "dec3", Audio: EAC3}, nil
 	}
-	return Entry{}, fmt.Errorf("%s cannot be carried; H.264, HEVC, AV1, AAC, Opus and FLAC can", nameOf(typ))
+	return Entry{}, fmt.Errorf("%s cannot be carried; H.264, HEVC, AV1, VP9, AAC, Opus, FLAC, AC-3 and E-AC-3 can", nameOf(typ))
 }
 
 // nameOf returns what people call the codec of a sample entry.
@@ -36,18 +43,12 @@ func nameOf(typ string) string {
 	switch typ {
 	case "vp08":
 		return "VP8"
-	case "vp09":
-		return "VP9"
 	case "vvc1", "vvi1":
 		return "VVC"
 	case "mp4v":
 		return "MPEG-4 Visual"
 	case "dvh1", "dvhe", "dva1", "dvav", "dav1":
 		return "Dolby Vision without a compatible base (" + typ + ")"
-	case "ac-3":
-		return "AC-3"
-	case "ec-3":
-		return "E-AC-3"
 	case "ac-4":
 		return "AC-4"
 	case "alac":

@@ -33,5 +33,9 @@ func FLAC(p []byte) (Audio, error) {
 	if rate == 0 {
 		return Audio{}, errors.New("STREAMINFO: sample rate 0, which is for data that is no sound")
 	}
-	return Audio{Codec: "fLaC", SampleRate: rate, Channels: channels}, nil
+	a := Audio{Codec: "fLaC", SampleRate: rate, Channels: channels}
+	if least, most := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]); least == most {
+		a.Samples = int(most)
+	}
+	return a, nil
 }

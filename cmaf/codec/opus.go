@@ -32,3 +32,34 @@ func Opus(p []byte) (Audio, error) {
 	}
 	return Audio{Codec: "opus", SampleRate: 48000, Channels: channels}, nil
 }
+
+// OpusSamples returns how many samples at 48 kHz an Opus packet decodes to (RFC
+// 6716 section 3.1), 0 for what is no packet.
+func OpusSamples(packet []byte) int {
+	if len(packet) == 0 {
+		return 0
+	}
+	frame := 0
+	switch config := int(packet[0] >> 3); {
+	case config < 12: // SILK: 10, 20, 40, 60 ms
+		frame = [...]int{480, 960, 1920, 2880}[config&3]
+	case config < 16: // hybrid: 10, 20 ms
+		frame = 480 << (config & 1)
+	default: // CELT: 2.5, 5, 10, 20 ms
+		frame = 120 << (config & 3)
+	}
+	n := 2
+	switch packet[0] & 3 {
+	case 0:
+		n = 1
+	case 3:
+		if len(packet) < 2 {
+			return 0
+		}
+		n = int(packet[1] & 63)
+	}
+	if n*frame > 5760 { // 120 ms
+		return 0
+	}
+	return n * frame
+}

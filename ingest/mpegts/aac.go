@@ -115,7 +115,7 @@ func (a *aac) frame(at int, h adts, body []byte) error {
 
 func (a *aac) configure(h adts) error {
 	a.config = h.config
-	header, err := audioHeader(h)
+	header, err := cmaf.NewHeader(cmaf.HeaderConfig{Entry: "mp4a", Config: h.config[:], Timescale: uint32(h.rate)})
 	if err != nil {
 		a.s.d.c.Log.Warn("audio configuration is not understood", "pid", a.s.pid, "err", err)
 		return nil

@@ -113,5 +113,5 @@ func (avc) header(sets [][]byte) (cmaf.Header, error) {
 		depth, depthChroma := r.ue(), r.ue()
 		b = append(b, 0xfc|byte(chroma)&3, 0xf8|byte(depth)&7, 0xf8|byte(depthChroma)&7, 0)
 	}
-	return videoHeader("avc1", appendBox(nil, "avcC", b))
+	return cmaf.NewHeader(cmaf.HeaderConfig{Entry: "avc1", Config: b, Timescale: clockRate})
 }

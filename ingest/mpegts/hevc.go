@@ -129,5 +129,5 @@ func (hevc) header(sets [][]byte) (cmaf.Header, error) {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(list)))
 		b = appendSets(b, list)
 	}
-	return videoHeader("hvc1", appendBox(nil, "hvcC", b))
+	return cmaf.NewHeader(cmaf.HeaderConfig{Entry: "hvc1", Config: b, Timescale: clockRate})
 }
