@@ -54,7 +54,7 @@ var mayImport = map[string]string{
 	"viewer/recorder":    "cmaf cmaf/segment",
 	"hls":                "cmaf cmaf/segment hls/playlist",
 	"dash":               "cmaf cmaf/segment hls/playlist",
-	"client":             "cmaf cmaf/catalog moqt moqt/track moqt/transport publisher viewer",
+	"client":             "cmaf cmaf/catalog moqt moqt/client moqt/track moqt/transport moqt/wire publisher viewer",
 	"internal/store":     "",
 	"internal/auth":      "internal/store moqt/track",
 	"internal/control":   "internal/store internal/auth",

@@ -1,0 +1,4 @@
+package client
+
+// Analytics are the figures of a server.
+type Analytics struct{ c *Client }
