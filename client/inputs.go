@@ -16,6 +16,7 @@ const (
 	WHIP IngestKind = "whip"
 	RTMP IngestKind = "rtmp"
 	SRT  IngestKind = "srt"
+	HLS  IngestKind = "hls" // pulled
 )
 
 // A LiveInputStatus says what comes in.
@@ -36,6 +37,7 @@ type LiveInput struct {
 	Name       string          `json:"name"`
 	Ingest     IngestKind      `json:"ingest"`
 	Status     LiveInputStatus `json:"status"`
+	Namespace  string          `json:"namespace"` // stream/<org>/<externalId>, of MoQ
 	Settings   InputSettings   `json:"settings"`
 	CreatedAt  time.Time       `json:"createdAt"`
 	UpdatedAt  time.Time       `json:"updatedAt"`
@@ -45,9 +47,6 @@ type LiveInput struct {
 	// changed meanwhile. Only Get, Create and the like set it.
 	ETag string `json:"-"`
 }
-
-// Namespace returns the MoQ namespace that the input is played under.
-func (l LiveInput) Namespace() string { return "stream/" + l.Org + "/" + l.ExternalID }
 
 // A LiveInputWithSecret is an input with its stream key, which only this one
 // answer has.
@@ -74,9 +73,11 @@ type LiveInputPatch struct {
 
 // PlaybackOptions say what a signed URL is good for.
 type PlaybackOptions struct {
-	// TTL is how long, in whole seconds. Zero means an hour; the server keeps it
-	// within 30 s and 24 h.
+	// TTL is how long, rounded up to whole seconds. Zero means an hour; the
+	// server keeps it within 30 s and 24 h.
 	TTL time.Duration
+	// KeyID is the signing key. Empty: the newest active one.
+	KeyID string
 	// Viewer names who watches, for watermarks and statistics.
 	Viewer string
 	// MaxHeight bounds the picture, in pixels. Zero: not.
@@ -92,6 +93,7 @@ type PlaybackURL struct {
 	KeyID     string    `json:"kid"`
 	Alg       string    `json:"alg"`
 	ExpiresAt time.Time `json:"expiresAt"`
+	Namespace string    `json:"namespace"`
 	WatchURL  string    `json:"watchUrl,omitempty"` // a page
 	HLSURL    string    `json:"hlsUrl,omitempty"`
 }
@@ -156,22 +158,24 @@ func (s LiveInputs) RotateKey(ctx context.Context, id string) (LiveInputWithSecr
 
 // PlaybackURL signs a URL that plays the input.
 func (s LiveInputs) PlaybackURL(ctx context.Context, id string, o PlaybackOptions) (PlaybackURL, error) {
-	return s.c.playback(ctx, inputPath(id, "playback-url"), signing{
-		TTL: o.TTL.Seconds(), Viewer: o.Viewer, MaxHeight: o.MaxHeight, IP: o.IP,
-	})
+	return s.c.playback(ctx, inputPath(id, "playback-url"), "", o)
 }
 
 // signing is the body of a call that signs.
 type signing struct {
-	Namespace string  `json:"namespace,omitempty"`
-	Key       string  `json:"key,omitempty"`
-	TTL       float64 `json:"ttlSeconds,omitempty"`
-	Viewer    string  `json:"viewer,omitempty"`
-	MaxHeight int     `json:"maxHeight,omitempty"`
-	IP        string  `json:"ip,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Key       string `json:"key,omitempty"`
+	TTL       int64  `json:"ttlSeconds,omitempty"`
+	Viewer    string `json:"viewer,omitempty"`
+	MaxHeight int    `json:"maxHeight,omitempty"`
+	IP        string `json:"ip,omitempty"`
 }
 
-func (c *Client) playback(ctx context.Context, path string, s signing) (u PlaybackURL, err error) {
-	_, err = c.do(ctx, call{method: http.MethodPost, path: path, body: s}, &u)
+func (c *Client) playback(ctx context.Context, path, namespace string, o PlaybackOptions) (u PlaybackURL, err error) {
+	body := signing{
+		Namespace: namespace, Key: o.KeyID, TTL: int64((o.TTL + time.Second - 1) / time.Second),
+		Viewer: o.Viewer, MaxHeight: o.MaxHeight, IP: o.IP,
+	}
+	_, err = c.do(ctx, call{method: http.MethodPost, path: path, body: body}, &u)
 	return u, err
 }
