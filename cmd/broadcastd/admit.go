@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -12,8 +13,25 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
+// newGate makes the one gate, which everything asks that lets somebody in.
+func (s *server) newGate(rule auth.Loopback) (*auth.Gate, error) {
+	return auth.NewGate(auth.Config{
+		Directory: s.keys, Loopback: rule, JWKS: s.cfg.Auth.JWKS,
+		Callback: auth.Callback{URL: s.cfg.Auth.Callback, Secret: s.cfg.Auth.CallbackSecret}, Log: s.log,
+	})
+}
+
+// allowPush decides about an encoder that pushes over HTTP.
+func (s *server) allowPush(r *http.Request, name string) error {
+	a, err := s.gate.Ingest(r, name)
+	if err == nil {
+		a.Close()
+	}
+	return err
+}
+
 // An authorizer lets the gate decide about MoQ sessions.
-type authorizer struct{ gate auth.Gate }
+type authorizer struct{ gate *auth.Gate }
 
 // Admit implements relay.Authorizer.
 func (a authorizer) Admit(c relay.Credentials) (relay.Permit, error) {

@@ -86,7 +86,7 @@ func (b planned) Close(reason error) error {
 // play.
 type lister struct {
 	d    *directory.Directory
-	gate auth.Gate
+	gate *auth.Gate
 }
 
 // Broadcasts implements web.Lister.

@@ -336,7 +336,11 @@ func TestAuthorizer(t *testing.T) {
 		{"from elsewhere", away, relay.SubscribeTrack, []string{"stream", "local", "cam"}, false},
 		{"watch from elsewhere", away, relay.SubscribeNamespace, []string{"stream", "local"}, false},
 	} {
-		door := authorizer{auth.Gate{Loopback: auth.Loopback{Enabled: true}}}
+		gate, err := auth.NewGate(auth.Config{Loopback: auth.Loopback{Enabled: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		door := authorizer{gate}
 		permit, err := door.Admit(relay.Credentials{Conn: moqt.ConnInfo{Remote: tt.remote}})
 		if err == nil {
 			_, err = permit.Authorize(relay.AuthRequest{Action: tt.action, Namespace: track.MustNamespace(tt.ns...)})

@@ -67,6 +67,7 @@ type server struct {
 
 	certs      *certs.Store
 	keys       *auth.Keyring
+	gate       *auth.Gate
 	relay      *relay.Relay
 	directory  *directory.Directory
 	broadcasts *broadcasts
@@ -74,6 +75,7 @@ type server struct {
 	bridge     *streams.Bridge
 	moq        *transport.Server
 	site       http.Handler
+	tcpSite    http.Handler // the same behind trusted proxies
 	admin      http.Handler
 }
 
@@ -134,7 +136,7 @@ func newServer(cfg config.Config, log *slog.Logger) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keys, err = auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(cfg), JWKS: cfg.Auth.JWKS, Log: log})
+	s.keys, err = auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(cfg), Log: log})
 	return s, err
 }
 
@@ -145,7 +147,9 @@ func (s *server) wire() error {
 		hostname = ""
 	}
 	rule := auth.Loopback{Enabled: s.cfg.Auth.Loopback, Own: own(s.cfg, hostname)}
-	gate := auth.Gate{Loopback: rule, Keys: s.keys}
+	if s.gate, err = s.newGate(rule); err != nil {
+		return err
+	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
@@ -160,7 +164,7 @@ func (s *server) wire() error {
 			TrackConfig:    track.Config{Roll: true, Budget: track.NewBudget(cacheBytes(s.cfg.MoQ.CacheBytes))},
 			Implementation: "broadcastd/" + version, JoinStrict: s.cfg.MoQ.Join == "strict",
 		},
-		Authorizer: authorizer{gate}, Grace: grace, Log: s.log, Registerer: reg,
+		Authorizer: authorizer{s.gate}, Grace: grace, Log: s.log, Registerer: reg,
 		InputTrack: viewer.SingleTrack,
 	})
 	if err != nil {
@@ -180,12 +184,12 @@ func (s *server) wire() error {
 	}
 	input, err := fmp4.New(fmp4.Config{
 		Sessions: s.sessions, Log: s.log, Metrics: reg,
-		Allow: gate.Ingest,
+		Allow: s.allowPush,
 	})
 	if err != nil {
 		return err
 	}
-	pages, err := web.New(s.webConfig(gate))
+	pages, err := web.New(s.webConfig())
 	if err != nil {
 		return err
 	}
@@ -198,6 +202,8 @@ func (s *server) wire() error {
 	if err != nil {
 		return err
 	}
+	// Proxies speak TCP alone: over HTTP/3 a peer is who it is.
+	s.tcpSite = auth.Proxies(s.cfg.TrustedProxies).Handler(s.site)
 	if s.on.admin != nil {
 		s.admin = admin(&s.ready, reg, s.on.admin.Addr())
 	}
@@ -221,8 +227,8 @@ func showsKey(r *http.Request) bool {
 	return q.Has("tok") || q.Has("sk")
 }
 
-func (s *server) webConfig(gate auth.Gate) web.Config {
-	c := web.Config{Lister: lister{s.directory, gate}, CertificateHashes: s.certs.Hashes}
+func (s *server) webConfig() web.Config {
+	c := web.Config{Lister: lister{s.directory, s.gate}, CertificateHashes: s.certs.Hashes}
 	if s.on.moqUDP != nil {
 		c.MoQURL = moqURL(s.cfg, s.on.moqUDP.LocalAddr())
 	}
@@ -263,6 +269,7 @@ func (s *server) run(ctx context.Context) error {
 	core.Go(func() error { return s.directory.Run(coreCtx) })
 	core.Go(func() error { return s.certs.Run(coreCtx) })
 	core.Go(func() error { return s.keys.Run(coreCtx) })
+	core.Go(func() error { return s.gate.Run(coreCtx) })
 	if s.on.admin != nil {
 		core.Go(func() error { return serveHTTP(coreCtx, newHTTPServer(s.admin, s.log), s.on.admin) })
 	}
@@ -275,7 +282,7 @@ func (s *server) run(ctx context.Context) error {
 		inputs.Go(func() error { return s.pull(inputsCtx, p) })
 	}
 	if s.on.http != nil {
-		net.Go(func() error { return serveHTTP(netCtx, newHTTPServer(s.site, s.log), s.on.http) })
+		net.Go(func() error { return serveHTTP(netCtx, newHTTPServer(s.tcpSite, s.log), s.on.http) })
 	}
 	if s.on.moqUDP != nil {
 		net.Go(func() error { return s.moq.Serve(netCtx, s.on.moqUDP) })
@@ -332,7 +339,7 @@ func ignore(err, cause error) error {
 // and the certificate's hash over plain HTTP too.
 func (s *server) serveMoQTCP(g *errgroup.Group, ctx context.Context) { //nolint:revive // the context is the group's
 	port := newSniffer(s.on.moqTCP)
-	secure := newHTTPServer(s.site, s.log)
+	secure := newHTTPServer(s.tcpSite, s.log)
 	secure.TLSConfig = s.certs.Config()
 	g.Go(func() error { return port.Run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, secure, port.TLS()) })

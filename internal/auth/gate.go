@@ -1,288 +1,291 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"net/url"
+	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
+// A Config configures a Gate. The zero value lets nobody in.
+type Config struct {
+	// Directory knows the keys and inputs. Nil: there are none.
+	Directory Directory
+	Loopback  Loopback
+	// JWKS names a file or an https URL with more public keys of those who sign
+	// playback tokens (RFC 7517). Empty: none.
+	JWKS string
+	// Callback asks somebody else about whom our own keys do not know.
+	Callback Callback
+	// Transport carries what is asked of others. Nil: one of its own, which
+	// takes no proxy from the environment.
+	Transport http.RoundTripper
+	Now       func() time.Time // nil means time.Now
+	Log       *slog.Logger     // nil discards
+}
+
 // A Gate decides who may do what, from what they show: a stream key, a playback
 // token, or nothing, for whom the loopback rule holds. A credential that does
-// not count is refused everywhere, also where none would be needed.
+// not count is refused everywhere, also where none would be needed. Its methods
+// may be called from any goroutine. They answer from memory, except where a
+// token's key has to be fetched or the callback asked: then they take 3 s at
+// most, and hold up nobody else.
 type Gate struct {
-	Loopback Loopback
-	Keys     *Keyring
+	cfg      Config
+	dir      Directory
+	now      func() time.Time
+	jwks     *keySet
+	callback *callback
+	tokens   tokenCache
+	failures limiter
+	ledger   ledger
+	changed  chan struct{} // one slot: there is something to review
 }
 
-// A Pass is what one MoQ session may do.
-type Pass struct {
-	gate     Gate
-	loopback error // why the loopback rule does not hold; nil if it does
-
-	mu     sync.Mutex
-	grants []*Grant
-	tokens map[string]*Grant // of requests, by their text
-	ctx    context.Context
-	end    context.CancelCauseFunc
+// NewGate makes a Gate. A JWKS file is read at once, a URL when Run begins.
+func NewGate(cfg Config) (*Gate, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{cfg: cfg, dir: cfg.Directory, now: cfg.Now, changed: make(chan struct{}, 1)}
+	if g.dir == nil {
+		g.dir = nobody{}
+	}
+	var err, err2 error
+	g.jwks, err = newKeySet(cfg)
+	g.callback, err2 = newCallback(cfg)
+	return g, errors.Join(err, err2)
 }
 
-// maxPassGrants bounds the tokens that one session may show.
-const maxPassGrants = 32
+// reviewInterval is how often grants are reviewed without a change that says
+// so: a guard against one that was missed.
+const reviewInterval = time.Second
 
-// Session decides about a MoQ session from the address of the peer, host:port,
-// the path of its URL with its query, and the tokens of its SETUP.
-func (g Gate) Session(remote, path string, tokens []string) (*Pass, error) {
-	p := &Pass{gate: g, loopback: g.Loopback.Peer(remote), tokens: make(map[string]*Grant)}
-	p.ctx, p.end = context.WithCancelCause(context.Background())
-	shown, err := credentials(path)
-	if err == nil {
-		_, err = p.show(append(shown, tokens...))
+// Run ends what was granted when it counts no longer, and keeps the keys of
+// others fresh, until ctx ends. It returns its cause.
+func (g *Gate) Run(ctx context.Context) error {
+	stop := g.dir.OnChange(func(c Change) {
+		switch c.Kind {
+		case ChangedInput, ChangedSigningKey, ChangedStreamKey, ChangedToken:
+			g.wake()
+		}
+	})
+	defer stop()
+	defer context.AfterFunc(ctx, g.callback.stop)()
+	fetching := make(chan struct{})
+	go func() {
+		defer close(fetching)
+		g.jwks.run(ctx, g.wake)
+	}()
+	defer func() { <-fetching }()
+	tick := time.NewTicker(reviewInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		case <-g.changed:
+		}
+		g.ledger.review(g.revoked)
 	}
-	if err == nil && len(p.grants) > 0 {
-		err = p.covers(path)
-	}
-	if err == nil && len(p.grants) == 0 {
-		err = p.loopback
-	}
-	if err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
 }
 
-// credentials returns what stands in the query of a path: tok and sk.
-func credentials(path string) ([]string, error) {
-	_, query, _ := strings.Cut(path, "?")
-	values, err := url.ParseQuery(query)
-	if err != nil { // its text would quote the query
-		return nil, refused(CodeMalformed, "the query of the URL cannot be read")
+func (g *Gate) wake() {
+	select {
+	case g.changed <- struct{}{}:
+	default:
 	}
-	return slices.Concat(values["sk"], values["tok"]), nil
 }
 
-// covers checks that what was shown is for the stream that the path names,
-// /publish/<id> or /playback/<id>. Other paths name none.
-func (p *Pass) covers(path string) error {
-	path, _, _ = strings.Cut(path, "?")
-	verb, id, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if !ok || verb != "publish" && verb != "playback" {
+// revoked returns why a grant counts no longer, nil if it does.
+func (g *Gate) revoked(grant *Grant) error {
+	switch {
+	case grant.KeyID == "":
+		return nil
+	case grant.hash != "":
+		k, ok := g.dir.StreamKey(grant.KeyID)
+		if !ok || !k.Active || k.Hash != grant.hash || !slices.Equal(k.Namespace, grant.patterns[0].fields) {
+			return refused(CodeRevoked, "the stream key was revoked")
+		}
+		if _, ok := g.dir.Input(grant.input); grant.input != "" && !ok {
+			return refused(CodeRevoked, "the live input was deleted")
+		}
 		return nil
 	}
-	for _, g := range p.grants {
-		if g.Allows([]string{firstField, g.Org, id}) && (verb == "playback" || g.Publish) {
-			return nil
-		}
+	if _, err := g.heldKey(grant.KeyID); err != nil {
+		return refused(CodeRevoked, "the key of the token was revoked")
 	}
-	return refused(CodeWrongInput, fmt.Sprintf("what was shown is not for %s %.140q", verb, id))
-}
-
-// show checks credentials and keeps what they grant.
-func (p *Pass) show(credentials []string) ([]*Grant, error) {
-	var out []*Grant
-	for _, text := range credentials {
-		p.mu.Lock()
-		g, n := p.tokens[text], len(p.grants)
-		p.mu.Unlock()
-		if g == nil {
-			if n >= maxPassGrants {
-				return nil, refused(CodeMalformed, fmt.Sprintf("a session may show %d tokens", maxPassGrants))
-			}
-			var err error
-			if g, err = p.gate.check(text); err != nil {
-				return nil, err
-			}
-			p.keep(text, g)
-		}
-		out = append(out, g)
-	}
-	return out, nil
-}
-
-func (p *Pass) keep(text string, g *Grant) {
-	p.mu.Lock()
-	p.tokens[text] = g
-	p.grants = append(p.grants, g)
-	p.mu.Unlock()
-	context.AfterFunc(g.Context(), func() { p.end(context.Cause(g.Context())) })
-}
-
-// check checks one credential of either kind.
-func (g Gate) check(text string) (*Grant, error) {
-	switch {
-	case g.Keys == nil:
-		return nil, refused(CodeUnknown, "there are no keys here")
-	case strings.HasPrefix(text, streamKeyPrefix):
-		return g.Keys.StreamKey(text)
-	}
-	return g.Keys.Token(text)
-}
-
-// Context ends when something that was granted does; its cause says why.
-func (p *Pass) Context() context.Context { return p.ctx }
-
-// Expires returns when the first of what was granted expires, zero if nothing
-// does.
-func (p *Pass) Expires() (at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, g := range p.grants {
-		if end, ok := g.Context().Deadline(); ok && (at.IsZero() || end.Before(at)) {
-			at = end
-		}
-	}
-	return at
-}
-
-// Close lets go of what was granted.
-func (p *Pass) Close() {
-	p.mu.Lock()
-	grants := p.grants
-	p.mu.Unlock()
-	for _, g := range grants {
-		g.Close()
-	}
-	p.end(context.Canceled)
-}
-
-// Publish says whether the session may publish a namespace, and returns its
-// canonical form. tokens are those of the request alone.
-func (p *Pass) Publish(namespace, tokens []string) ([]string, error) {
-	return p.may(namespace, tokens, func(g *Grant) bool { return g.Publish })
-}
-
-// Play says whether the session may play a namespace, and returns its canonical
-// form. Who may publish a stream may play it.
-func (p *Pass) Play(namespace, tokens []string) ([]string, error) {
-	return p.may(namespace, tokens, func(*Grant) bool { return true })
-}
-
-func (p *Pass) may(namespace, tokens []string, kind func(*Grant) bool) ([]string, error) {
-	grants, local, err := p.which(tokens)
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range grants {
-		if ns := g.Resolve(namespace); kind(g) && g.Allows(ns) {
-			return ns, nil
-		}
-	}
-	if local {
-		ns := Resolve(namespace, adHocOrg)
-		_, err := AdHoc(ns)
-		return ns, err
-	}
-	return nil, refused(CodeWrongInput, fmt.Sprintf("what was shown is not for %.140q", strings.Join(namespace, "/")))
-}
-
-// Watch says whether the session may watch the namespaces under a prefix, and
-// returns its canonical form. What it then sees is what Visible says.
-func (p *Pass) Watch(prefix, tokens []string) ([]string, error) {
-	grants, local, err := p.which(tokens)
-	if err != nil {
-		return nil, err
-	}
-	for _, g := range grants {
-		if ns := g.Resolve(prefix); g.AllowsPrefix(ns) {
-			return ns, nil
-		}
-	}
-	if local {
-		ns := Resolve(prefix, adHocOrg)
-		return ns, Prefix(ns)
-	}
-	return nil, refused(CodeWrongInput, fmt.Sprintf("what was shown is not for anything under %.140q", strings.Join(prefix, "/")))
-}
-
-// which returns the grants that a request goes by: those of its own tokens, or
-// else the session's; and whether the loopback rule stands in for them.
-func (p *Pass) which(tokens []string) (grants []*Grant, local bool, err error) {
-	if len(tokens) > 0 {
-		grants, err = p.show(tokens)
-		return grants, false, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.grants), len(p.grants) == 0 && p.loopback == nil, nil
-}
-
-// Visible says whether the session may hear of a namespace.
-func (p *Pass) Visible(namespace []string) bool {
-	_, err := p.Play(namespace, nil)
-	return err == nil
-}
-
-// Ingest decides about an HTTP request that publishes the ad-hoc broadcast
-// name: a stream key in the Authorization header or the query, or the loopback
-// rule.
-func (g Gate) Ingest(r *http.Request, name string) error {
-	if err := CheckName(name); err != nil {
-		return err
-	}
-	key, err := bearer(r, "sk")
-	if err != nil {
-		return err
-	}
-	if key == "" {
-		return g.Loopback.Request(r)
-	}
-	grant, err := g.check(key)
-	if err != nil {
-		return err
-	}
-	defer grant.Close()
-	if !grant.Publish || !grant.Allows(Namespace(name)) {
-		return refused(CodeWrongInput, fmt.Sprintf("what was shown is not for publishing %q", name))
+	if grant.TokenID != "" && g.dir.TokenRevoked(grant.TokenID) {
+		return refused(CodeRevoked, "the token was revoked")
 	}
 	return nil
 }
 
-// Page decides about an HTTP request for what pages show: a playback token in
-// the query or the Authorization header, or the loopback rule. visible tells
-// which namespaces it may see.
-func (g Gate) Page(r *http.Request) (visible func(namespace []string) bool, err error) {
-	token, err := bearer(r, "tok")
-	if err != nil {
-		return nil, err
-	}
-	if token == "" {
-		return func([]string) bool { return true }, g.Loopback.Request(r)
-	}
-	grant, err := g.check(token)
-	if err != nil {
-		return nil, err
-	}
-	grant.Close()
-	return grant.Allows, nil
-}
-
-// bearer returns the credential of a request: of its Authorization header
-// (RFC 6750 section 2.1), or of a parameter of its query.
-func bearer(r *http.Request, parameter string) (string, error) {
-	if header := r.Header.Get("Authorization"); header != "" {
-		scheme, text, ok := strings.Cut(header, " ")
-		if !ok || !strings.EqualFold(scheme, "Bearer") {
-			return "", refused(CodeMalformed, "the Authorization header is not of the form 'Bearer <key>'")
+// heldKey returns a signing key that is at hand.
+func (g *Gate) heldKey(kid string) (SigningKeyInfo, error) {
+	k, ok := g.dir.SigningKey(kid)
+	if !ok {
+		var err error
+		if k, err = g.jwks.find(kid); err != nil {
+			return SigningKeyInfo{}, err
 		}
-		return strings.TrimSpace(text), nil
 	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return "", refused(CodeMalformed, "the query of the URL cannot be read")
+	if !k.Active {
+		return SigningKeyInfo{}, refused(CodeRevoked, "the key of the token was revoked")
 	}
-	return values.Get(parameter), nil
+	return k, nil
 }
 
-// CodeOf returns why err refuses a credential, 0 if that is not what it does.
-func CodeOf(err error) Code {
-	if refusal, ok := errors.AsType[*CredentialError](err); ok {
-		return refusal.Code
-	}
-	return 0
+// A Selector says whose grants Disconnect ends. Empty fields stand for anything;
+// an empty Selector selects nobody.
+type Selector struct {
+	KeyID, TokenID, Viewer string
+	Namespace              []string // what the grant covers
+	Remote                 netip.Prefix
 }
+
+// Disconnect ends the grants that s selects at once, and so the sessions that
+// hold them, and says how many. They may come back with the same credential.
+func (g *Gate) Disconnect(s Selector, reason string) int {
+	if s.KeyID == "" && s.TokenID == "" && s.Viewer == "" && s.Namespace == nil && !s.Remote.IsValid() {
+		return 0
+	}
+	is := func(want, got string) bool { return want == "" || want == got }
+	return g.ledger.review(func(grant *Grant) error {
+		if is(s.KeyID, grant.KeyID) && is(s.TokenID, grant.TokenID) && is(s.Viewer, grant.Viewer) &&
+			(s.Namespace == nil || grant.Allows(s.Namespace)) && (!s.Remote.IsValid() || s.Remote.Contains(grant.remote.Unmap())) {
+			return refused(CodeRevoked, reason)
+		}
+		return nil
+	})
+}
+
+// An attempt is who shows a credential, and for what.
+type attempt struct {
+	remote netip.Addr
+	input  string // what the request names, as it names it
+}
+
+// check checks one credential of either kind.
+func (g *Gate) check(text string, a attempt) (*Grant, error) {
+	now := g.now()
+	if v := g.tokens.get(text); v != nil {
+		if k, err := g.heldKey(v.key.ID); err == nil && samePublic(k.Public, v.key.Public) {
+			return g.token(v, now, a)
+		}
+	}
+	if wait := g.failures.wait(now, a.remote, a.input); wait > 0 {
+		return nil, refused(CodeLimited, fmt.Sprintf("too many wrong keys or tokens; try again in %v", wait.Round(time.Second)+time.Second))
+	}
+	grant, err := g.look(text, now, a)
+	if code := CodeOf(err); code == CodeMalformed || code == CodeUnknown {
+		g.failures.failed(now, a.remote, a.input)
+	}
+	return grant, err
+}
+
+// look checks a credential that was not seen before.
+func (g *Gate) look(text string, now time.Time, a attempt) (*Grant, error) {
+	if strings.HasPrefix(text, streamKeyPrefix) {
+		return g.streamKey(text, now, a)
+	}
+	v, err := verify(text, g.heldKey)
+	if errors.Is(err, errNotNow) { // of a key that may be in what is fetched
+		g.jwks.fetchFor()
+		v, err = verify(text, g.heldKey)
+		if errors.Is(err, errNotNow) {
+			err = refused(CodeUnknown, "the key of the token is not known")
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	g.tokens.put(text, v)
+	return g.token(v, now, a)
+}
+
+// token grants what a token says whose signature is right.
+func (g *Gate) token(v *verified, now time.Time, a attempt) (*Grant, error) {
+	if err := v.current(now, a.remote); err != nil {
+		return nil, err
+	}
+	grant := g.ledger.open(&Grant{
+		KeyID: v.key.ID, TokenID: v.ID, Org: v.Subject, Viewer: v.Viewer, MaxHeight: v.MaxHeight,
+		patterns: v.patterns, remote: a.remote,
+	}, now, time.Unix(v.Expires, 0).Add(leeway))
+	return g.counted(grant)
+}
+
+// counted returns a grant that still counts: what was revoked while it was
+// made is seen here, what is revoked later by Run.
+func (g *Gate) counted(grant *Grant) (*Grant, error) {
+	if err := g.revoked(grant); err != nil {
+		grant.Close()
+		return nil, err
+	}
+	return grant, nil
+}
+
+// streamKey checks a stream key. Whoever does not know the secret learns nothing
+// of the key, by text or by time.
+func (g *Gate) streamKey(cleartext string, now time.Time, a attempt) (*Grant, error) {
+	id, secret, ok := ParseStreamKey(cleartext)
+	if !ok {
+		return nil, refused(CodeMalformed, "that is no stream key: they read sk_live_<id>_<secret>")
+	}
+	same := g.dir.VerifyStreamKey(id, secret)
+	key, known := g.dir.StreamKey(id)
+	switch {
+	case !same || !known:
+		return nil, refused(CodeUnknown, "the stream key is not known")
+	case !key.Active:
+		return nil, refused(CodeRevoked, "the stream key was revoked")
+	}
+	org := adHocOrg
+	if len(key.Namespace) == 3 {
+		org = key.Namespace[1]
+	}
+	return g.counted(g.ledger.open(&Grant{
+		KeyID: key.ID, Publish: true, Org: org, hash: cmp.Or(key.Hash, noHash), input: key.Input,
+		patterns: []pattern{{fields: key.Namespace}}, remote: a.remote,
+	}, now, time.Time{}))
+}
+
+// Lookup returns the live input that a URL names.
+func (g *Gate) Lookup(name string) (Input, bool) { return g.dir.Input(name) }
+
+// adHoc returns the name of the ad-hoc broadcast of a namespace, or a refusal: a
+// live input is none, whether it is known or only named like one.
+func (g *Gate) adHoc(namespace []string) (string, error) {
+	name, err := AdHoc(namespace)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := g.dir.Input(name); ok || strings.HasPrefix(name, inputPrefix) {
+		return "", refusal(fmt.Sprintf("the live input %.140q needs its stream key (sk) or a playback token (tok), also from this machine", name))
+	}
+	return name, nil
+}
+
+// inputPrefix opens the external id of a live input.
+const inputPrefix = "lv_"
+
+// nobody is the Directory of a Gate that has none.
+type nobody struct{}
+
+func (nobody) SigningKey(string) (SigningKeyInfo, bool) { return SigningKeyInfo{}, false }
+func (nobody) StreamKey(string) (StreamKeyInfo, bool)   { return StreamKeyInfo{}, false }
+func (nobody) VerifyStreamKey(_, secret string) bool    { return VerifySecret(nil, secret, "") }
+func (nobody) Input(string) (Input, bool)               { return Input{}, false }
+func (nobody) TokenRevoked(string) bool                 { return false }
+func (nobody) OnChange(func(Change)) (stop func())      { return func() {} }

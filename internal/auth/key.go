@@ -7,9 +7,11 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base32"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -130,22 +132,56 @@ func (k *Key) resolve() error {
 		}
 		k.private, _ = private.(crypto.Signer)
 	}
-	return k.pin()
+	return pin(k.Algorithm, k.public)
 }
 
-// pin checks that the key is one of its algorithm: a token never chooses.
-func (k *Key) pin() error {
-	switch k.public.(type) {
+// RSA keys of these sizes in bits are taken.
+const (
+	minRSABits = 2048
+	maxRSABits = 8192
+)
+
+// pin checks that a public key is one of its algorithm, which a token never
+// chooses, and not one with which anybody can sign.
+func pin(alg Algorithm, public crypto.PublicKey) error {
+	switch k := public.(type) {
 	case ed25519.PublicKey:
-		if k.Algorithm == Ed25519 {
+		switch {
+		case alg != Ed25519 || len(k) != ed25519.PublicKeySize:
+		case lowOrder(k):
+			return errors.New("an Ed25519 key of low order, which verifies anything")
+		default:
 			return nil
 		}
 	case *rsa.PublicKey:
-		if k.Algorithm == RS256 {
+		switch bits := k.N.BitLen(); {
+		case alg != RS256:
+		case bits < minRSABits || bits > maxRSABits || k.E < 65537:
+			return fmt.Errorf("an RSA key of %d bits and exponent %d, want %d to %d bits and 65537 or more", bits, k.E, minRSABits, maxRSABits)
+		default:
 			return nil
 		}
 	}
-	return fmt.Errorf("a %T does not sign %.20q", k.public, k.Algorithm)
+	return fmt.Errorf("a %T does not sign %.20q", public, alg)
+}
+
+// lowOrder says whether a public key is one of the points of order 8 or less,
+// in any of their encodings (RFC 8032 section 5.1; "Taming the many EdDSAs",
+// 2020, table 1). Signatures of such a key can be made without a private one.
+func lowOrder(k ed25519.PublicKey) bool {
+	y := [ed25519.PublicKeySize]byte(k)
+	y[31] &= 0x7f // without the sign of x
+	return slices.Contains(lowOrderPoints, hex.EncodeToString(y[:]))
+}
+
+var lowOrderPoints = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 }
 
 // randomText returns n random bytes as lower-case letters and digits.

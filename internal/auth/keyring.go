@@ -2,15 +2,14 @@ package auth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,8 +35,6 @@ const (
 type KeyringConfig struct {
 	// Dir holds one file for each key. It is made, mode 0700, when missing.
 	Dir string
-	// JWKS names a file with further public keys (RFC 7517). Empty: none.
-	JWKS string
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
 	Log *slog.Logger // nil discards
@@ -49,12 +46,12 @@ type Keyring struct {
 	cfg  KeyringConfig
 	salt []byte // the key of the hashes of stream keys
 
-	mu     sync.Mutex
-	keys   map[string]*Key // by ID
-	jwks   map[string]*Key
-	seen   string    // what the directory looked like when it was last read
-	asked  time.Time // when an unknown key last had it looked at
-	grants map[*Grant]struct{}
+	mu    sync.Mutex
+	keys  map[string]*Key      // by ID
+	seen  string               // what the directory looked like when it was last read
+	asked time.Time            // when an unknown key last had it looked at
+	told  map[int]func(Change) // of OnChange
+	next  int
 }
 
 // OpenKeyring reads the keys of a directory.
@@ -68,7 +65,7 @@ func OpenKeyring(cfg KeyringConfig) (*Keyring, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("auth: make the key directory: %w", err)
 	}
-	k := &Keyring{cfg: cfg, seen: "not yet", grants: make(map[*Grant]struct{})}
+	k := &Keyring{cfg: cfg, seen: "not yet", told: make(map[int]func(Change))}
 	var err error
 	if k.salt, err = k.readSalt(); err != nil {
 		return nil, err
@@ -117,8 +114,7 @@ func (k *Keyring) Run(ctx context.Context) error {
 	}
 }
 
-// reload reads the keys again if any file has changed, and ends what was
-// granted on keys that no longer count.
+// reload reads the keys again if any file has changed, and tells of it.
 func (k *Keyring) reload() error {
 	files, seen, err := k.list()
 	if err != nil {
@@ -140,19 +136,12 @@ func (k *Keyring) reload() error {
 		}
 		keys[key.ID] = key
 	}
-	jwks, err := readJWKS(k.cfg.JWKS)
-	faults = append(faults, err)
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err != nil {
-		jwks = k.jwks
-	}
-	k.keys, k.jwks, k.seen = keys, jwks, seen
-	for g := range k.grants {
-		if key := k.find(g.KeyID); key == nil || !key.Active() {
-			delete(k.grants, g)
-			g.end(refused(CodeRevoked, "the key was revoked"))
-		}
+	k.keys, k.seen = keys, seen
+	tell := slices.Collect(maps.Values(k.told))
+	k.mu.Unlock()
+	for _, f := range tell {
+		f(Change{Kind: ChangedSigningKey})
 	}
 	return errors.Join(faults...)
 }
@@ -164,7 +153,7 @@ const refreshInterval = 10 * time.Millisecond
 // directory first: a key counts as soon as it is made, not half a second later.
 func (k *Keyring) lookup(id string) *Key {
 	k.mu.Lock()
-	key := k.find(id)
+	key := k.keys[id]
 	look := key == nil && time.Since(k.asked) >= refreshInterval
 	if look {
 		k.asked = time.Now()
@@ -178,15 +167,7 @@ func (k *Keyring) lookup(id string) *Key {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.find(id)
-}
-
-// find returns a key by its id. k.mu is held.
-func (k *Keyring) find(id string) *Key {
-	if key := k.keys[id]; key != nil {
-		return key
-	}
-	return k.jwks[id]
+	return k.keys[id]
 }
 
 // list returns the key files, and a text that changes when one of them does.
@@ -210,9 +191,6 @@ func (k *Keyring) list() (files []string, seen string, err error) {
 	}
 	if len(files) > maxKeys {
 		return nil, "", fmt.Errorf("auth: %s holds %d keys, at most %d are read", k.cfg.Dir, len(files), maxKeys)
-	}
-	if info, err := os.Stat(k.cfg.JWKS); k.cfg.JWKS != "" && err == nil {
-		stamp(k.cfg.JWKS, info)
 	}
 	return files, b.String(), nil
 }
@@ -256,27 +234,18 @@ func (k *Keyring) Create(alg Algorithm) (Key, error) {
 	return *key, k.add(key)
 }
 
-// streamKeyPrefix opens a stream key: sk_live_<id>_<secret>.
-const streamKeyPrefix = "sk_live_"
-
 // CreateStream makes a stream key for a namespace, such as stream/local/cam.
 // The cleartext is not kept.
 func (k *Keyring) CreateStream(namespace string) (cleartext string, key Key, err error) {
-	secret := randomText(25)
+	cleartext, id, secret := NewStreamKey()
 	stream := &Key{
-		ID: randomText(10), Kind: StreamKey, Created: k.cfg.Now().UTC().Truncate(time.Second),
-		Stream: namespace, Hash: k.hash(secret),
+		ID: id, Kind: StreamKey, Created: k.cfg.Now().UTC().Truncate(time.Second),
+		Stream: namespace, Hash: HashSecret(k.salt, secret),
 	}
 	if err := k.add(stream); err != nil {
 		return "", Key{}, err
 	}
-	return streamKeyPrefix + stream.ID + "_" + secret, *stream, nil
-}
-
-func (k *Keyring) hash(secret string) string {
-	mac := hmac.New(sha256.New, k.salt)
-	mac.Write([]byte(secret))
-	return hex.EncodeToString(mac.Sum(nil))
+	return cleartext, *stream, nil
 }
 
 func (k *Keyring) add(key *Key) error {

@@ -1,12 +1,6 @@
-// Package auth decides who may do what: by stream key (a Keyring knows them),
-// by playback token (a JWT that one of its signing keys has signed), or, for
-// whoever shows neither, by the loopback rule: who sits at this machine may
-// publish and play the ad-hoc broadcasts stream/local/<name>. A Gate puts these
-// together.
 package auth
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,15 +9,6 @@ import (
 	"slices"
 	"strings"
 )
-
-// ErrRefused is what every refusal wraps.
-var ErrRefused = errors.New("refused")
-
-// A refusal is one sentence that may be shown to whoever asked.
-type refusal string
-
-func (r refusal) Error() string   { return string(r) }
-func (r refusal) Is(e error) bool { return e == ErrRefused }
 
 // Loopback is the loopback rule. The zero value refuses everybody.
 type Loopback struct {

@@ -60,8 +60,10 @@ type TLS struct{ Cert, Key string }
 
 // Auth says who may come in.
 type Auth struct {
-	JWKS     string
-	Loopback bool // loopback peers may use ad-hoc names without a key
+	JWKS string // a file or an https URL
+	// Callback is asked about whom no key here decides; CallbackSecret goes along.
+	Callback, CallbackSecret string
+	Loopback                 bool // loopback peers may use ad-hoc names without a key
 }
 
 // Ingest configures inputs.

@@ -126,15 +126,23 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) },
 		},
 		{
-			Name: "auth.jwks", Help: "JWKS file with more public keys of those who sign tokens",
+			Name: "auth.jwks", Help: "JWKS file or https URL with more public keys of those who sign tokens",
 			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) },
+		},
+		{
+			Name: "auth.callback", Help: "URL that is asked about keys and tokens that are not known here: https, or http on this machine",
+			set: func(c *Config, v string) error { return setURL(&c.Auth.Callback, v, "https", "http") },
+		},
+		{
+			Name: "auth.callback_secret", Secret: true, Help: "bearer secret that goes along with what auth.callback is asked",
+			set: func(c *Config, v string) error { return setText(&c.Auth.CallbackSecret, v) },
 		},
 		{
 			Name: "auth.loopback", Default: "true", Bool: true, Help: "let loopback peers use ad-hoc names without a key",
 			set: func(c *Config, v string) error { return setBool(&c.Auth.Loopback, v) },
 		},
 		{
-			Name: "trusted_proxies", List: true, Later: true, Help: "addresses or prefixes of proxies whose Forwarded header counts",
+			Name: "trusted_proxies", List: true, Help: "addresses or prefixes of proxies whose Forwarded and X-Forwarded-For headers count",
 			set: func(c *Config, v string) error { return setPrefixes(&c.TrustedProxies, v) },
 		},
 		{

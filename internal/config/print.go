@@ -63,6 +63,8 @@ func (l *Loaded) node(v Value) (*yaml.Node, error) {
 			list = append(list, p.String())
 		}
 		return sequence(list)
+	case (v.Key.Name == "auth.callback" || v.Key.Name == "auth.jwks") && strings.Contains(v.Text, "://"):
+		return scalar(maskURL(v.Text), "!!str"), nil
 	case v.Key.Secret && v.Text != "":
 		return scalar(masked, "!!str"), nil
 	case v.Key.Bool:
