@@ -65,6 +65,10 @@ var mayImport = map[string]string{
 	"internal/directory": "cmaf/catalog moqt/track",
 	"internal/web":       "",
 
+	"internal/store/boltstore":     "internal/store",
+	"internal/store/memstore":      "internal/store",
+	"internal/control/controltest": "internal/auth internal/control internal/store/memstore",
+
 	"internal/compat/streams": "cmaf cmaf/catalog ingest moqt/track viewer",
 
 	// Floor 4: anything
@@ -86,6 +90,7 @@ var confined = map[string][]string{
 	"github.com/Eyevinn/mp4": {"cmaf", "cmaf/codec", "cmaf/cenc"},
 	"github.com/spf13/":      {"cmd/broadcastd"},
 	"go.yaml.in/":            {"internal/config"},
+	"go.etcd.io/":            {"internal/store/boltstore"},
 }
 
 // metricsFloor are the packages below floor 2, which have no metrics.
