@@ -54,6 +54,7 @@ type placement struct {
 	track *groupTrack
 	group uint64
 	chunk cmaf.Chunk
+	came  time.Time
 }
 
 // groupTrack is what a grouper knows about a track.
@@ -407,7 +408,7 @@ func (g *grouper) place(t *groupTrack, number uint64) {
 	if g.progress.Before(t.end) {
 		g.progress = t.end
 	}
-	g.out = append(g.out, placement{t, number, h.chunk})
+	g.out = append(g.out, placement{t, number, h.chunk, h.came})
 }
 
 // floorGroup returns floor(pts/d), 0 for a time below 0. It is exact in every

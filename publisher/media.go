@@ -167,6 +167,9 @@ func (p *Publisher) write(now time.Time, pl placement) error {
 		p.single.write(pl)
 	}
 	t.measure(pl.chunk)
+	if p.cfg.Published != nil {
+		p.cfg.Published(p.cfg.Now().Sub(pl.came))
+	}
 	return nil
 }
 

@@ -73,6 +73,10 @@ type Config struct {
 	// publishers need it, because their objects must be equal byte for byte.
 	OmitReferenceTime bool
 
+	// Published, unless nil, is told how long it took from a chunk's arrival
+	// until subscribers may have it. It must not block, or call the Publisher.
+	Published func(time.Duration)
+
 	// Track bounds each track's cache.
 	Track track.Config
 	// Now is the clock. Nil means time.Now.
@@ -369,6 +373,19 @@ func (p *Publisher) addTrack(now time.Time, name string, h cmaf.Header) (cmaf.Si
 	p.setName(t.track)
 	p.poke()
 	return t.sink, nil
+}
+
+// SetTargetLatency changes Config.TargetLatency. Players hear of it with the next
+// catalog, which goes out at once. What Config would not take is left out.
+func (p *Publisher) SetTargetLatency(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d < 0 || d > time.Minute || d == p.cfg.TargetLatency {
+		return
+	}
+	p.cfg.TargetLatency = d
+	p.catalog.changed = true
+	p.poke()
 }
 
 // Event takes a timed event, for which there is no track yet: it is left out,

@@ -62,7 +62,7 @@ func (v *single) fill() {
 		for o := range objects(t.track, max(start, t.headerGroup)) {
 			// The header that a chunk of ours needs is known by its track.
 			if c, err := cmaf.ParseChunk(o.Payload); err == nil {
-				list = append(list, placement{t.place, o.Group, c})
+				list = append(list, placement{track: t.place, group: o.Group, chunk: c})
 			}
 		}
 	}

@@ -17,13 +17,14 @@ import (
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/internal/directory"
+	"github.com/broadcastd/broadcastd/internal/live"
 	"github.com/broadcastd/broadcastd/internal/web"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/publisher"
 )
 
-// broadcasts is the ingest.Opener: a broadcast is a publisher that the embedded
-// relay announces.
+// broadcasts opens a broadcast for each session of an input: a publisher that the
+// embedded relay announces.
 type broadcasts struct {
 	ctx    context.Context // of all publishers
 	wg     sync.WaitGroup
@@ -32,13 +33,16 @@ type broadcasts struct {
 	log    *slog.Logger
 }
 
-// Open implements ingest.Opener.
-func (o *broadcasts) Open(_ context.Context, name string, _ ingest.Peer) (cmaf.Broadcast, error) {
+// open begins to publish an input, for players that are asked for a delay of
+// target. published hears how long chunks took.
+func (o *broadcasts) open(_ context.Context, name string, target time.Duration, published func(time.Duration)) (live.Output, error) {
 	ns, err := namespaceOf(name)
 	if err != nil {
 		return nil, err
 	}
-	p, err := publisher.New(ns, publisher.Config{GroupDuration: o.group, Log: o.log})
+	p, err := publisher.New(ns, publisher.Config{
+		GroupDuration: o.group, TargetLatency: target, Published: published, Log: o.log,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +51,7 @@ func (o *broadcasts) Open(_ context.Context, name string, _ ingest.Peer) (cmaf.B
 			o.log.Error("publishing ended", "namespace", ns.Path(), "err", err)
 		}
 	})
-	return planned{publisher.NewTimeline(p, publisher.TimelineConfig{Log: o.log})}, nil
+	return planned{publisher.NewTimeline(p, publisher.TimelineConfig{Log: o.log}), p}, nil
 }
 
 // namespaceOf returns the namespace of an input: of an ad-hoc one by its name,
@@ -73,10 +77,16 @@ func inputOf(ns track.Namespace) (input string, ok bool) {
 
 // planned is a broadcast for which the ends that ingest decides on are planned
 // ones: viewers are told that it has ended, not that it broke.
-type planned struct{ cmaf.Broadcast }
+type planned struct {
+	cmaf.Broadcast
+	p *publisher.Publisher
+}
+
+// SetTargetLatency implements live.Output.
+func (b planned) SetTargetLatency(d time.Duration) { b.p.SetTargetLatency(d) }
 
 func (b planned) Close(reason error) error {
-	if errors.Is(reason, ingest.ErrLost) || errors.Is(reason, ingest.ErrEnded) {
+	if errors.Is(reason, ingest.ErrLost) || errors.Is(reason, ingest.ErrEnded) || errors.Is(reason, ingest.ErrBitrate) {
 		reason = nil
 	}
 	return b.Broadcast.Close(reason)

@@ -63,6 +63,7 @@ var mayImport = map[string]string{
 	"internal/config":    "",
 	"internal/demo":      "cmaf",
 	"internal/directory": "cmaf/catalog moqt/track",
+	"internal/live":      "cmaf cmaf/catalog ingest moqt/conn moqt/track",
 	"internal/web":       "",
 
 	"internal/store/boltstore":     "internal/store",

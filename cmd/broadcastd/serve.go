@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/broadcastd/broadcastd/cmaf/catalog"
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/internal/auth"
@@ -24,6 +25,7 @@ import (
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/internal/demo"
 	"github.com/broadcastd/broadcastd/internal/directory"
+	"github.com/broadcastd/broadcastd/internal/live"
 	"github.com/broadcastd/broadcastd/internal/web"
 	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/relay"
@@ -72,6 +74,7 @@ type server struct {
 	directory  *directory.Directory
 	broadcasts *broadcasts
 	sessions   *ingest.Registry
+	live       *live.Service
 	bridge     *streams.Bridge
 	moq        *transport.Server
 	site       http.Handler
@@ -165,14 +168,17 @@ func (s *server) wire() error {
 			Implementation: "broadcastd/" + version, JoinStrict: s.cfg.MoQ.Join == "strict",
 		},
 		Authorizer: authorizer{s.gate}, Grace: grace, Log: s.log, Registerer: reg,
-		InputTrack: viewer.SingleTrack,
+		InputTrack: viewer.SingleTrack, Listings: []string{catalog.TrackName, catalog.PlaybackTrackName},
 	})
 	if err != nil {
 		return err
 	}
 	s.directory = directory.New(s.relay, track.MustNamespace("stream"), s.log)
 	s.broadcasts = &broadcasts{target: s.relay, group: s.cfg.GroupDuration, log: s.log}
-	s.sessions, err = ingest.NewRegistry(ingest.Config{Opener: s.broadcasts, Grace: grace, Log: s.log, Metrics: reg})
+	if s.live, err = s.newLive(reg); err != nil {
+		return err
+	}
+	s.sessions, err = ingest.NewRegistry(ingest.Config{Opener: s.live, Grace: grace, Log: s.log, Metrics: reg})
 	if err != nil {
 		return err
 	}
@@ -267,6 +273,7 @@ func (s *server) run(ctx context.Context) error {
 
 	core.Go(func() error { return s.relay.Run(coreCtx) })
 	core.Go(func() error { return s.directory.Run(coreCtx) })
+	core.Go(func() error { return s.live.Run(coreCtx) })
 	core.Go(func() error { return s.certs.Run(coreCtx) })
 	core.Go(func() error { return s.keys.Run(coreCtx) })
 	core.Go(func() error { return s.gate.Run(coreCtx) })

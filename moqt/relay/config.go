@@ -48,6 +48,9 @@ type Config struct {
 	// namespace that has a publisher in this process, which refuses all others.
 	// Empty: there is none.
 	InputTrack string
+	// Listings name tracks that describe others, such as a catalog: a session
+	// that reads nothing else is none of Relay.Readers.
+	Listings []string
 	// Log takes what happens to sessions, tracks and namespaces. Nil: nothing.
 	Log *slog.Logger
 	// Registerer takes the relay's metrics. Nil: none.

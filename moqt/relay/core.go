@@ -32,8 +32,9 @@ type core struct {
 	epoch    uint64 // of the newest upstream attempt
 	shun     []shun // sources that are not asked for a track, in the order of their times
 	fills    []*fill
-	ended    []ended // tracks that some may still read, in the order of their ends
-	readers  int     // subscriptions and fetches of sessions
+	ended    []ended                 // tracks that some may still read, in the order of their ends
+	readers  int                     // subscriptions and fetches of sessions
+	paused   map[wire.Namespace]bool // by Relay.Pause
 	counts   counts
 	acts     []action
 }
@@ -129,6 +130,7 @@ func newCore(cfg Config) *core {
 		spaces:    make(map[wire.Namespace]*space),
 		announced: make(map[*peer][]*source),
 		tracks:    make(map[wire.FullTrackName]*entry),
+		paused:    make(map[wire.Namespace]bool),
 	}
 	c.pulse.Do = c.beat
 	return c

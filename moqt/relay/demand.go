@@ -32,7 +32,7 @@ func (e *entry) newGroup() (v *uint64) {
 
 // demand passes on what a subscriber of e asks of its publishers.
 func (c *core) demand(now time.Time, e *entry, w wants) {
-	if !w.paused {
+	if !w.paused && !c.paused[e.name.Namespace] {
 		for _, l := range e.links {
 			if l.paused && l.up != nil {
 				l.paused = false

@@ -192,7 +192,7 @@ func (c *core) admit(now time.Time, e *entry, sub subscriber, sessions bool) {
 func (c *core) connect(now time.Time, e *entry, src *source) {
 	c.released(e)
 	l := &link{src: src, epoch: c.newEpoch(), into: e.track, until: now.Add(c.cfg.Connect)}
-	l.paused = !e.wanted() && len(e.inquiries) > 0
+	l.paused = !e.wanted() && len(e.inquiries) > 0 || c.paused[e.name.Namespace]
 	e.links = append(e.links, l)
 	c.arm(e)
 	n := e.newGroup()

@@ -44,7 +44,7 @@ func (c *core) published(now time.Time, src *source, name wire.FullTrackName, of
 		return 0, c.take()
 	}
 	c.released(e)
-	l := &link{src: src, epoch: c.newEpoch(), into: e.track, offered: true, paused: !e.wanted()}
+	l := &link{src: src, epoch: c.newEpoch(), into: e.track, offered: true, paused: !e.wanted() || c.paused[name.Namespace]}
 	e.links = append(e.links, l)
 	c.do(actTake{offer, e.track, l.paused})
 	if e.track != nil {

@@ -28,6 +28,7 @@ type Relay struct {
 	closed bool
 	wake   chan struct{} // one slot
 
+	audience audience
 	peers    map[*peer]struct{} // the sessions that are open
 	draining *draining          // nil while the relay stays
 

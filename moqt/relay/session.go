@@ -151,7 +151,9 @@ func (p *peer) HandleSubscribe(req *moqt.SubscribeRequest) {
 	})
 	req.ExpireAt(p.expires())
 	p.onUpdate(req, auth, name, sub)
+	leave := p.reads(name)
 	req.OnEnd(func(error) {
+		leave()
 		p.r.post(func(now time.Time) []action {
 			p.r.core.readers--
 			return p.r.core.unsubscribe(now, name, sub)

@@ -78,6 +78,7 @@ func (o offers) offer(name wire.FullTrackName, t *track.Track) {
 	if _, refused := p.permits(auth, o.tokens); refused != nil {
 		return
 	}
+	leave := func() {}
 	sub := &offered{p: p, paused: o.req.Params.Forward != nil && !*o.req.Params.Forward}
 	o.req.Offer(moqt.Offer{
 		Name: track.Name{Namespace: theirs, Name: name.Name}, Track: t, Expires: p.expires(),
@@ -85,6 +86,7 @@ func (o offers) offer(name wire.FullTrackName, t *track.Track) {
 			if err != nil {
 				return
 			}
+			leave = p.reads(name)
 			p.r.post(func(now time.Time) []action {
 				p.r.core.readers++
 				return p.r.core.took(now, name, t, sub)
@@ -101,6 +103,7 @@ func (o offers) offer(name wire.FullTrackName, t *track.Track) {
 			return nil
 		},
 		Ended: func(error) {
+			leave()
 			p.r.post(func(now time.Time) []action {
 				p.r.core.readers--
 				return p.r.core.unsubscribe(now, name, sub)
