@@ -16,7 +16,7 @@ import (
 // newGate makes the one gate, which everything asks that lets somebody in.
 func (s *server) newGate(rule auth.Loopback) (*auth.Gate, error) {
 	return auth.NewGate(auth.Config{
-		Directory: s.keys, Loopback: rule, JWKS: s.cfg.Auth.JWKS,
+		Directory: directories{s.control.Directory(), s.keys}, Loopback: rule, JWKS: s.cfg.Auth.JWKS,
 		Callback: auth.Callback{URL: s.cfg.Auth.Callback, Secret: s.cfg.Auth.CallbackSecret}, Log: s.log,
 	})
 }

@@ -23,9 +23,11 @@ import (
 	"github.com/broadcastd/broadcastd/internal/certs"
 	"github.com/broadcastd/broadcastd/internal/compat/streams"
 	"github.com/broadcastd/broadcastd/internal/config"
+	"github.com/broadcastd/broadcastd/internal/control"
 	"github.com/broadcastd/broadcastd/internal/demo"
 	"github.com/broadcastd/broadcastd/internal/directory"
 	"github.com/broadcastd/broadcastd/internal/live"
+	"github.com/broadcastd/broadcastd/internal/store"
 	"github.com/broadcastd/broadcastd/internal/web"
 	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/relay"
@@ -69,6 +71,9 @@ type server struct {
 
 	certs      *certs.Store
 	keys       *auth.Keyring
+	store      store.Store
+	control    *control.Service
+	adminKey   string
 	gate       *auth.Gate
 	relay      *relay.Relay
 	directory  *directory.Directory
@@ -102,6 +107,7 @@ func (p process) serve(ctx context.Context, l *config.Loaded) error {
 	if err := openState(cfg.StateDir); err != nil {
 		return err
 	}
+	warnOpen(cfg.StateDir, log)
 	key, made, err := adminKey(cfg.StateDir, cfg.AdminKey)
 	if err != nil {
 		return err
@@ -110,6 +116,8 @@ func (p process) serve(ctx context.Context, l *config.Loaded) error {
 	if err != nil {
 		return err
 	}
+	defer s.store.Close()
+	s.adminKey = key
 	if s.on, err = listen(cfg); err != nil {
 		return err
 	}
@@ -139,7 +147,10 @@ func newServer(cfg config.Config, log *slog.Logger) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keys, err = auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(cfg), Log: log})
+	if s.keys, err = auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(cfg), Log: log}); err != nil {
+		return nil, err
+	}
+	s.store, err = openStore(cfg.StateDir)
 	return s, err
 }
 
@@ -150,6 +161,9 @@ func (s *server) wire() error {
 		hostname = ""
 	}
 	rule := auth.Loopback{Enabled: s.cfg.Auth.Loopback, Own: own(s.cfg, hostname)}
+	if s.control, err = s.openControl(); err != nil {
+		return err
+	}
 	if s.gate, err = s.newGate(rule); err != nil {
 		return err
 	}
@@ -277,6 +291,7 @@ func (s *server) run(ctx context.Context) error {
 	core.Go(func() error { return s.certs.Run(coreCtx) })
 	core.Go(func() error { return s.keys.Run(coreCtx) })
 	core.Go(func() error { return s.gate.Run(coreCtx) })
+	core.Go(func() error { return s.control.Run(coreCtx) })
 	if s.on.admin != nil {
 		core.Go(func() error { return serveHTTP(coreCtx, newHTTPServer(s.admin, s.log), s.on.admin) })
 	}

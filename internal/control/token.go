@@ -20,7 +20,7 @@ import (
 
 // TokenOptions say what a playback token is to be.
 type TokenOptions struct {
-	TTL       time.Duration // 0: one hour; 1 s to MaxTTL
+	TTL       time.Duration // 0: one hour; at most MaxTTL
 	KeyID     string        // of the signing key; empty: the newest of the organisation
 	Viewer    string        // who watches, for the watermark
 	MaxHeight int           // of pictures, in pixels; 0: any
@@ -30,7 +30,6 @@ type TokenOptions struct {
 // Bounds of TokenOptions.
 const (
 	defaultTTL = time.Hour
-	minTTL     = time.Second
 	// MaxTTL is how long a playback token may be good for.
 	MaxTTL       = auth.MaxTokenLife
 	maxViewer    = 128 // bytes
@@ -74,8 +73,8 @@ func (s *Service) MintPlaybackToken(ctx context.Context, target string, opt Toke
 	}
 	ttl := cmp.Or(opt.TTL, defaultTTL)
 	switch {
-	case ttl < minTTL || ttl > MaxTTL:
-		return PlaybackToken{}, invalid("ttl", "%v, want %v to %v", ttl, minTTL, MaxTTL)
+	case ttl < 0 || ttl > MaxTTL:
+		return PlaybackToken{}, invalid("ttl", "%v, want more than 0 and at most %v", ttl, MaxTTL)
 	case opt.MaxHeight < 0 || opt.MaxHeight > maxPixelRows:
 		return PlaybackToken{}, invalid("maxHeight", "%d, want 0 to %d", opt.MaxHeight, maxPixelRows)
 	case opt.Viewer != "" && checkText("viewer", opt.Viewer, maxViewer) != nil:
