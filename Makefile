@@ -7,7 +7,7 @@ GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
 # machine with other tests. Those of conformance start nothing.
 UNIT = $$(go list ./... | grep -vE '/test/(browser|e2e|harness)')
 
-.PHONY: run build test unit check interop matrix bench bench-full soak web
+.PHONY: run build test unit check interop matrix bench bench-cpu bench-full soak web
 
 # The daemon with the built-in clip: make run ARGS="--http.listen :8081"
 run: build
@@ -39,14 +39,19 @@ check:
 	$(GOLANGCI) run
 	.ci/fuzz 20000x
 
-# Every goal of the project, row by row, in three rounds: about ten minutes, and
-# once a minute or two to build MediaMTX. bench-full takes more than an hour.
+# Every goal of the project, row by row, in three rounds: within ten minutes, and
+# once a minute or two to build MediaMTX. bench-cpu takes the rows of CPU per GB
+# alone, in nine rounds and ten minutes; bench-full takes all of them so, for hours,
+# and puts them into docs/performance.md.
 bench: build
 	bin/broadcastd bench reach
-	go test -run '^$$' -bench 'BenchmarkChunk|BenchmarkRecut' ./cmaf
+
+bench-cpu: build
+	bin/broadcastd bench reach --full --rows cpu --rounds 9 --budget 15m --json bin/bench-cpu.json
 
 bench-full: build
 	bin/broadcastd bench reach --full --rounds 9 --json bin/bench.json --html bin/bench.html
+	bin/broadcastd bench docs bin/bench.json
 	go test -run '^$$' -bench . -count 10 ./cmaf ./moqt/wire ./moqt/track ./moqt/egress ./hls/playlist
 
 # Foreign players, publishers and codecs against ours.

@@ -1,10 +1,11 @@
 package bench
 
 import (
-	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/report"
@@ -53,7 +54,7 @@ func delayChart(_ Lookup, runs []Result) report.Chart {
 
 // growthChart draws the delay of each track as a run goes on.
 func growthChart(_ Lookup, runs []Result) report.Chart {
-	c := report.Chart{Title: "Delay p99 of what came, as the run goes on", X: "part of the window", Y: "ms", LogY: true}
+	c := report.Chart{Title: "Delay p99 of what came, as the run goes on", X: "s", Y: "ms", LogY: true}
 	names, of := byArm(runs)
 	for _, name := range names {
 		for _, track := range []string{"audio", "video"} {
@@ -66,7 +67,7 @@ func growthChart(_ Lookup, runs []Result) report.Chart {
 					}
 				}
 				s := stat.Of(values)
-				line.Points = append(line.Points, report.Point{X: float64(k + 1), Y: s.Median, Low: s.Low, High: s.High})
+				line.Points = append(line.Points, report.Point{X: math.Round(of[name][0].Seconds * float64(k+1) / load.Slices), Y: s.Median, Low: s.Low, High: s.High})
 			}
 			if slices.ContainsFunc(line.Points, func(p report.Point) bool { return p.Y.Known() }) {
 				c.Lines = append(c.Lines, line)
@@ -77,12 +78,15 @@ func growthChart(_ Lookup, runs []Result) report.Chart {
 }
 
 // perN makes a line for each party of a figure over the number of viewers.
-func perN(l Lookup, key string) []report.Line {
+func perN(runs []Result, key string) []report.Line {
+	f := figuresNamed([]string{key})[0]
 	var lines []report.Line
-	for _, name := range l.Arms() {
+	names, of := byArm(runs)
+	for _, name := range names {
 		party, n, ok := partyAtN(name)
-		s, measured := l.Figure(name, key)
-		if !ok || !measured {
+		// What a figure takes as the length of a run counts where something was lost.
+		s := series(f, Arm{Viewers: n, Duration: time.Duration(of[name][0].Seconds * float64(time.Second))}, of[name])
+		if !ok || !s.Median.Known() {
 			continue
 		}
 		i := slices.IndexFunc(lines, func(line report.Line) bool { return line.Name == party })
@@ -105,47 +109,23 @@ func partyAtN(name string) (party string, n int, ok bool) {
 	return party, n, ok && err == nil
 }
 
-// maxDelay is what p99 may be, in ms, for a number of viewers to count as served.
-const maxDelay = 200
-
-func scaleDelayChart(l Lookup, _ []Result) report.Chart {
-	return report.Chart{Title: "Delay p99 by the number of viewers", X: "viewers", Y: "ms", LogY: true, Limit: maxDelay, Lines: perN(l, delayP99)}
+func scaleDelayChart(_ Lookup, runs []Result) report.Chart {
+	return report.Chart{Title: "Delay p99 by the number of viewers", X: "viewers", Y: "ms", LogY: true, Limit: maxDelay, Lines: perN(runs, delayP99)}
 }
 
-func scaleCPUChart(l Lookup, _ []Result) report.Chart {
-	return report.Chart{Title: "Server CPU per viewer, by their number", X: "viewers", Y: "mcore", LogY: true, Lines: perN(l, mcorePerView)}
+func scaleCPUChart(_ Lookup, runs []Result) report.Chart {
+	return report.Chart{Title: "Server CPU per viewer, by their number", X: "viewers", Y: "mcore", LogX: true, LogY: true, Lines: perN(runs, mcorePerView)}
 }
 
-// largest returns the largest number of viewers of a party with p99 within the
-// limit and nothing lost, where every smaller one that was run has that too. more
-// says that no larger one was run.
-func largest(l Lookup, party string) (n int, more, ok bool) {
-	type point struct {
-		n    int
-		good bool
-	}
-	var points []point
-	for _, name := range l.Arms() {
-		p, n, is := partyAtN(name)
-		delay, measured := l.Figure(name, delayP99)
-		came, counted := l.Figure(name, delivered)
-		if is && p == party && measured && counted {
-			points = append(points, point{n, delay.Median <= maxDelay && came.Median >= 100})
-		}
-	}
-	slices.SortFunc(points, func(a, b point) int { return a.n - b.n })
-	for _, p := range points {
-		if !p.good {
-			return n, false, len(points) > 1
-		}
-		n = p.n
-	}
-	return n, true, len(points) > 1
+func scaleCostChart(_ Lookup, runs []Result) report.Chart {
+	return report.Chart{Title: "Server CPU per GB sent, by the number of viewers", X: "viewers", Y: "s", LogX: true, LogY: true, Lines: perN(runs, cpuPerGB)}
 }
 
-func orMore(n int, more bool) string {
-	if more {
-		return fmt.Sprintf("%d or more", n)
+// only has a chart draw the arms that keep wants, under a title of its own.
+func only(c Chart, title string, keep func(arm string) bool) Chart {
+	return func(l Lookup, runs []Result) report.Chart {
+		drawn := c(l, slices.DeleteFunc(slices.Clone(runs), func(r Result) bool { return !keep(r.Arm) }))
+		drawn.Title = title
+		return drawn
 	}
-	return strconv.Itoa(n)
 }

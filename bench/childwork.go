@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -63,7 +62,7 @@ func (c *child) spend(ctx context.Context, step func(*Work) error, last func() e
 	if err != nil {
 		return w, err
 	}
-	w.Seconds, w.CPUSeconds = ended.At.Sub(began.At).Seconds(), (ended.CPU() - began.CPU()).Seconds()
+	w.Seconds, w.CPUSeconds = ended.At.Sub(began.At).Seconds(), ended.Since(began).Seconds()
 	return w, nil
 }
 
@@ -184,65 +183,3 @@ func (c *child) write(ctx context.Context, step func(*os.File, *Work) error) (w 
 	close(stop)
 	return w, errors.Join(err, <-stopped, f.Close(), os.Remove(f.Name()))
 }
-
-// recut cuts fragments of one group of the first track into chunks of one sample
-// each, and copies the same bytes for comparison.
-func (c *child) recut(ctx context.Context, prof load.Profile) error {
-	list, err := load.Headers(ctx, prof)
-	if err != nil {
-		return err
-	}
-	t := prof.Tracks[0]
-	frag := cmaf.Chunk{RAP: true}
-	for i := range t.Before(prof.Group) {
-		size := prof.Size(t, i)
-		ch := t.Chunk(i, list[0].Timescale, make([]byte, size), i == 0)
-		frag.Samples = append(frag.Samples, ch.Samples...)
-		frag.Data = append(frag.Data, ch.Data...)
-	}
-	in := frag.AppendTo(nil, 1, 1)
-	out := &cutOutput{}
-	d := cmaf.NewDemuxer(out, cmaf.DemuxerConfig{})
-	if _, err := d.Write(list[0].Init); err != nil {
-		return err
-	}
-	return c.work(ctx, func(w *Work) error {
-		began := time.Now()
-		rest := frag.Data
-		for _, s := range frag.Samples { // a reader of a network buffer copies at least once
-			out.copied = bytes.Clone(rest[:s.Size])
-			rest = rest[s.Size:]
-		}
-		w.FloorSeconds += time.Since(began).Seconds()
-		if _, err := d.Write(in); err != nil {
-			return err
-		}
-		w.Bytes += int64(len(frag.Data))
-		return nil
-	}, func() error { return nil }, func(*Work) error { return nil })
-}
-
-// A cutOutput writes each chunk as it goes to a viewer: its header.
-type cutOutput struct {
-	copied []byte
-	header []byte
-	seq    uint32
-}
-
-func (o *cutOutput) AddTrack(string, cmaf.Header) (cmaf.Sink, error) { return cutSink{o}, nil }
-func (o *cutOutput) Event(cmaf.Event) error                          { return nil }
-func (o *cutOutput) Discontinuity(string)                            {}
-func (o *cutOutput) Anchor(cmaf.Time, time.Time)                     {}
-func (o *cutOutput) Close(error) error                               { return nil }
-
-type cutSink struct{ *cutOutput }
-
-// WriteChunk implements cmaf.Sink.
-func (o cutSink) WriteChunk(c cmaf.Chunk) error {
-	o.seq++
-	o.header = c.AppendMoof(o.header[:0], 1, o.seq)
-	return nil
-}
-
-// Close implements cmaf.Sink.
-func (o cutSink) Close() error { return nil }

@@ -14,6 +14,7 @@
 //	bench/link      a bad network before a viewer
 //	bench/ceiling   bare quic-go, the floor
 //	bench/mediamtx  another server, to be compared with
+//	bench/mp4ff     another writer of chunks, to be compared with
 //	bench/proc      what a process costs, from outside
 //	bench/stat      medians and intervals
 //	bench/report    tables, JSON, HTML, differences

@@ -18,55 +18,59 @@ type figure struct {
 
 // The keys of figures that goals and scenarios name.
 const (
-	cpuPerGB      = "cpu_per_gb"
-	mcorePerView  = "mcore_per_viewer"
-	mcore         = "mcore"
-	delayP50      = "delay_p50"
-	delayP99      = "delay_p99"
-	delayP999     = "delay_p999"
-	videoP99      = "video_p99"
-	audioP99      = "audio_p99"
-	allP99        = "delivered_p99"
-	videoGrowth   = "video_p99_growth"
-	audioGrowth   = "audio_p99_growth"
-	delivered     = "delivered"
-	audioArrived  = "audio_delivered"
-	videoDecoded  = "video_decodable"
-	freeze        = "video_freeze"
-	failed        = "viewers_failed"
-	incomplete    = "viewers_incomplete"
-	wrong         = "objects_wrong"
-	packetsPerGB  = "packets_per_gb"
-	udpPerMedia   = "udp_per_media"
-	residentMB    = "resident"
-	residentView  = "resident_per_viewer"
-	inUseView     = "in_use_per_viewer"
-	goroutines    = "goroutines"
-	routinesView  = "goroutines_per_viewer"
-	switches      = "switches"
-	switchesObj   = "switches_per_object"
-	allocsObj     = "allocs_per_object"
-	allocBytesObj = "alloc_bytes_per_object"
-	loadMcore     = "load_mcore"
-	lateP99       = "publisher_late_p99"
-	loadAvg       = "load_average"
-	joinConnect   = "join_connect_p50"
-	joinByte      = "join_byte_p50"
-	joinByteP99   = "join_byte_p99"
-	joinPicture   = "join_picture_p50"
-	joinPicP99    = "join_picture_p99"
-	joinFailed    = "joins_failed"
-	joinCount     = "joins"
-	listening     = "listening"
-	recordCPU     = "record_cpu_per_gb"
-	recordWrite   = "record_write_cpu_per_gb"
-	recordBulk    = "record_bulk_cpu_per_gb"
-	recordRate    = "record_rate"
-	recutFloor    = "recut_of_floor"
-	recutRate     = "recut_rate"
+	cpuPerGB       = "cpu_per_gb"
+	mcorePerView   = "mcore_per_viewer"
+	mcore          = "mcore"
+	delayP50       = "delay_p50"
+	delayP99       = "delay_p99"
+	delayP999      = "delay_p999"
+	videoP99       = "video_p99"
+	audioP99       = "audio_p99"
+	allP99         = "delivered_p99"
+	videoGrowth    = "video_p99_growth"
+	audioGrowth    = "audio_p99_growth"
+	delivered      = "delivered"
+	audioArrived   = "audio_delivered"
+	videoDecoded   = "video_decodable"
+	freeze         = "video_freeze"
+	failed         = "viewers_failed"
+	incomplete     = "viewers_incomplete"
+	wrong          = "objects_wrong"
+	packetsPerGB   = "packets_per_gb"
+	udpPerMedia    = "udp_per_media"
+	residentMB     = "resident"
+	residentView   = "resident_per_viewer"
+	inUseView      = "in_use_per_viewer"
+	goroutines     = "goroutines"
+	routinesView   = "goroutines_per_viewer"
+	switches       = "switches"
+	switchesObj    = "switches_per_object"
+	allocsObj      = "allocs_per_object"
+	allocBytesObj  = "alloc_bytes_per_object"
+	loadMcore      = "load_mcore"
+	lateP99        = "publisher_late_p99"
+	loadAvg        = "load_average"
+	joinConnect    = "join_connect_p50"
+	joinByte       = "join_byte_p50"
+	joinByteP99    = "join_byte_p99"
+	joinPicture    = "join_picture_p50"
+	joinPicP99     = "join_picture_p99"
+	joinFailed     = "joins_failed"
+	joinCount      = "joins"
+	listening      = "listening"
+	recordCPU      = "record_cpu_per_gb"
+	recordWrite    = "record_write_cpu_per_gb"
+	recordBulk     = "record_bulk_cpu_per_gb"
+	recordOver     = "record_of_floor"
+	recordRate     = "record_rate"
+	recutFloor     = "recut_of_floor"
+	recutOther     = "recut_of_mp4ff"
+	recutReadFloor = "recut_read_of_floor"
+	recutReadOther = "recut_read_of_mp4ff"
+	recutRate      = "recut_rate"
 )
 
-func seconds(r Result) float64 { return r.Server.UserSeconds + r.Server.SystemSeconds }
+func seconds(r Result) float64 { return r.Server.CPUSeconds }
 
 // track makes the figure of one track, unknown where an arm has no such track.
 func track(name string, of func(load.TrackView) stat.Number) func(Arm, Result) stat.Number {
@@ -154,6 +158,11 @@ func ofWork(mode Mode, of func(Work) stat.Number) func(Arm, Result) stat.Number 
 	}
 }
 
+// cut makes the speed of one way to cut against another.
+func cut(than, way string) func(Arm, Result) stat.Number {
+	return ofWork(Recut, func(w Work) stat.Number { return stat.Ratio(w.Ways[than], w.Ways[way]) })
+}
+
 // figures are all that there are, in the order of the tables.
 func figures() []figure {
 	const kib = 1024
@@ -232,12 +241,16 @@ func figures() []figure {
 		{recordCPU, "CPU per GB recorded", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(w.CPUSeconds, float64(w.Bytes)/1e9) })},
 		{recordWrite, "CPU per GB, write(2) of the same sizes alone", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return known(w.WriteCPU) })},
 		{recordBulk, "CPU per GB, write(2) of 1 MiB alone", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return known(w.BulkCPU) })},
-		{recordRate, "recorded", "MB/s", 0, report.Higher, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(float64(w.Bytes)/1e6, w.Seconds) })},
-		{recutFloor, "speed against memcpy of the samples", "", 2, report.Higher, ofWork(Recut, func(w Work) stat.Number {
-			return stat.Ratio(w.FloorSeconds, w.Seconds-w.FloorSeconds)
+		{recordOver, "CPU, recorder / write(2) of the same sizes", "", 2, report.Lower, ofWork(Record, func(w Work) stat.Number {
+			return stat.Ratio(w.CPUSeconds/(float64(w.Bytes)/1e9), w.WriteCPU)
 		})},
-		{recutRate, "re-cut", "MB/s", 0, report.Higher, ofWork(Recut, func(w Work) stat.Number {
-			return stat.Ratio(float64(w.Bytes)/1e6, w.Seconds-w.FloorSeconds)
+		{recordRate, "recorded", "MB/s", 0, report.Higher, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(float64(w.Bytes)/1e6, w.Seconds) })},
+		{recutFloor, "chunks, speed against memcpy of the samples", "", 2, report.Higher, cut(wayCopy, wayChunk)},
+		{recutOther, "chunks, speed against mp4ff", "", 1, report.Higher, cut(wayMP4FF, wayChunk)},
+		{recutReadFloor, "fragments read and cut, speed against memcpy", "", 2, report.Higher, cut(wayReadCopy, wayReadChunk)},
+		{recutReadOther, "fragments read and cut, speed against mp4ff", "", 1, report.Higher, cut(wayReadMP4FF, wayReadChunk)},
+		{recutRate, "read and cut", "MB/s", 0, report.Higher, ofWork(Recut, func(w Work) stat.Number {
+			return stat.Ratio(float64(w.Group)/1e6, w.Ways[wayReadChunk])
 		})},
 		{loadMcore, "viewers' CPU", "mcore", 0, report.Either, func(_ Arm, r Result) stat.Number { return stat.Ratio(1000*r.LoadCPU, r.Seconds) }},
 		{lateP99, "publisher late p99", "ms", 2, report.Either, func(_ Arm, r Result) stat.Number {

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/bench/load"
-	"github.com/broadcastd/broadcastd/bench/proc"
 	"github.com/broadcastd/broadcastd/bench/report"
 	"github.com/broadcastd/broadcastd/bench/stat"
 )
@@ -66,10 +64,24 @@ func (c Config) checked() (Config, error) {
 	if len(c.Plan.Blocks) == 0 {
 		fault("a plan without blocks")
 	}
+	if c.MediaMTX == "" && c.Plan.Has(load.MediaMTX) {
+		fault("there is no MediaMTX")
+	}
+	if c.Plan.Budget < 0 {
+		fault("a budget of %v", c.Plan.Budget)
+	}
 	names := make(map[string]bool)
 	for _, b := range c.Plan.Blocks {
 		if b.Rounds < 1 || b.Rounds > maxRounds {
 			fault("%d rounds, want 1 to %d", b.Rounds, maxRounds)
+		}
+		if b.Search != nil {
+			c.arms += len(b.Search.Parties)
+			if err := b.Search.check(); err != nil {
+				faults = append(faults, err)
+			}
+		} else if len(b.Arms) == 0 {
+			fault("a block without arms")
 		}
 		for _, a := range b.Arms {
 			c.arms++
@@ -77,9 +89,6 @@ func (c Config) checked() (Config, error) {
 				fault("two arms are called %q, or one is not called anything", a.Name)
 			}
 			names[a.Name] = true
-			if a.Party == load.MediaMTX && c.MediaMTX == "" {
-				fault("there is no MediaMTX")
-			}
 			if err := a.check(); err != nil {
 				faults = append(faults, err)
 			}
@@ -120,88 +129,6 @@ func (a Arm) check() error {
 	return errors.Join(faults...)
 }
 
-// overhead is about what a run takes beside its schedule.
-const overhead = 1500 * time.Millisecond
-
-// takes is about how long a run of the arm takes.
-func (a Arm) takes() time.Duration {
-	return overhead + a.Warmup + a.Duration + tailTime + time.Duration(a.Viewers)*2*time.Millisecond
-}
-
-// Takes is about how long the plan takes.
-func (p Plan) Takes() time.Duration {
-	var sum time.Duration
-	for _, b := range p.Blocks {
-		for _, a := range b.Arms {
-			sum += time.Duration(b.Rounds) * a.takes()
-		}
-	}
-	return sum
-}
-
-// Run runs a plan, and returns what it has of whole rounds along with an error.
-func Run(ctx context.Context, cfg Config) (*report.Report, error) {
-	cfg, err := cfg.checked()
-	if err != nil {
-		return nil, err
-	}
-	if err := supported(); err != nil {
-		return nil, err
-	}
-	rep := &report.Report{
-		Schema: report.Schema, Scenario: cfg.Plan.Scenario, About: cfg.Plan.About,
-		Began: time.Now(), Machine: proc.ThisMachine(), Load: [2]float64{proc.LoadAverage()},
-	}
-	left := cfg.Plan.Takes()
-	done := make([][][]Result, len(cfg.Plan.Blocks)) // by block, round and arm
-	for bi, b := range cfg.Plan.Blocks {
-		for round := range b.Rounds {
-			results, rerr := turn(ctx, cfg, b, round, &left)
-			if rerr != nil {
-				err = rerr
-				break
-			}
-			done[bi] = append(done[bi], results)
-		}
-		if err != nil {
-			break
-		}
-	}
-	rep.Took = time.Since(rep.Began).Seconds()
-	rep.Load[1] = proc.LoadAverage()
-	cfg.Plan.tell(rep, done)
-	return rep, err
-}
-
-// turn runs each arm of a block once: every other round backwards.
-func turn(ctx context.Context, cfg Config, b Block, round int, left *time.Duration) ([]Result, error) {
-	results := make([]Result, len(b.Arms))
-	order := make([]int, len(b.Arms))
-	for i := range order {
-		order[i] = i
-	}
-	if round%2 == 1 {
-		slices.Reverse(order)
-	}
-	for _, i := range order {
-		arm := b.Arms[i]
-		total := *left
-		r := run{cfg: cfg, arm: arm, round: round, say: func(s Step) {
-			s.Text = fmt.Sprintf("%s (%d of %d): %s", arm.Name, round+1, b.Rounds, s.Text)
-			s.Total = total
-			cfg.Progress(s)
-		}}
-		res, err := r.measure(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%s, run %d: %w", arm.Name, round+1, err)
-		}
-		*left -= arm.takes()
-		r.say(Step{Done: true, Text: cfg.Plan.summary(arm, res)})
-		results[i] = res
-	}
-	return results, nil
-}
-
 // summary says in a line what a run came to: the plan's first figures.
 func (p Plan) summary(a Arm, r Result) string {
 	s := ""
@@ -224,15 +151,34 @@ func (p Plan) summary(a Arm, r Result) string {
 	return s
 }
 
+// Has reports whether the plan runs a party.
+func (p Plan) Has(party load.Party) bool {
+	return slices.ContainsFunc(p.Blocks, func(b Block) bool {
+		return b.Search != nil && slices.Contains(b.Search.Parties, party) ||
+			slices.ContainsFunc(b.Arms, func(a Arm) bool { return a.Party == party })
+	})
+}
+
+// An outcome is what a block came to.
+type outcome struct {
+	block  Block
+	rounds [][]Result  // by round and arm; of a search by round and probe
+	found  [][]finding // of a search, by round and party
+}
+
 // tell puts what was measured into the report.
-func (p Plan) tell(rep *report.Report, done [][][]Result) {
+func (p Plan) tell(rep *report.Report, done []outcome) {
 	var runs []Result
-	for bi, rounds := range done {
-		if len(rounds) == 0 {
+	for _, o := range done {
+		if len(o.rounds) == 0 {
 			continue
 		}
-		rep.Tables = append(rep.Tables, p.table(p.Blocks[bi], rounds))
-		for _, results := range rounds {
+		if o.block.Search != nil {
+			rep.Tables = append(rep.Tables, o.searchTable(), p.probeTable(o))
+		} else {
+			rep.Tables = append(rep.Tables, p.table(o.block, o.rounds))
+		}
+		for _, results := range o.rounds {
 			runs = append(runs, results...)
 		}
 	}
@@ -313,6 +259,9 @@ func (q Ratio) row(t report.Table) (report.Ratio, bool) {
 // blockTitle names what the arms of a block have in common.
 func blockTitle(b Block) string {
 	a := b.Arms[0]
+	if b.Together {
+		return fmt.Sprintf("Profile %s, %v measured after %v, all at the same time", a.Profile, a.Duration, a.Warmup)
+	}
 	switch a.Mode {
 	case Start:
 		return "Start"
@@ -332,7 +281,7 @@ func (a Arm) about() string {
 	case Record:
 		return "writes the profile's chunks to a file as fast as they come, with an fsync at each group; write(2) alone has one each second and at the end"
 	case Recut:
-		return "fragments of a group in, chunks of one picture out; memcpy copies each sample once"
+		return "samples in, chunks of one picture out, beside a copy of the samples and mp4ff's fastest way; and the same from fragments that are read first"
 	}
 	var s string
 	switch {
@@ -352,8 +301,11 @@ func (a Arm) about() string {
 	if a.Stalled > 0 {
 		s += fmt.Sprintf(", %d of them stops reading", a.Stalled)
 	}
-	if a.Input == load.InputCMAF {
-		s += ", CMAF over HTTP in"
+	if a.Input != load.InputMoQ {
+		s += ", " + a.Input.String() + " in"
+	}
+	if a.Input != load.InputMoQ && a.Party == load.Ceiling {
+		s += " to a server of net/http that reads it and does nothing else"
 	}
 	if !a.Link.Direct() {
 		s += ", each behind " + a.Link.String()

@@ -12,82 +12,215 @@ import (
 	"github.com/broadcastd/broadcastd/bench/stat"
 )
 
+// A Row is a part of what the project holds itself to that can be measured alone.
+type Row string
+
+// The rows.
+const (
+	RowCPU          Row = "cpu"
+	RowMediaMTX     Row = "mediamtx"
+	RowWebTransport Row = "webtransport"
+	RowMemory       Row = "memory"
+	RowStart        Row = "start"
+	RowIngest       Row = "ingest"
+	RowRecord       Row = "record"
+	RowRecut        Row = "recut"
+	RowJoin         Row = "join"
+	RowStall        Row = "stall"
+	RowNetwork      Row = "network"
+	RowViewers      Row = "viewers"
+	RowScale        Row = "scale"
+)
+
+// A RowInfo describes a row for people.
+type RowInfo struct {
+	Row   Row
+	About string
+}
+
+// Rows are all rows, in the order in which they are measured.
+func Rows() []RowInfo {
+	return []RowInfo{
+		{RowCPU, "CPU per GB, packets, allocations, wake-ups and delay beside bare quic-go, N = 20 and 100"},
+		{RowMediaMTX, "CPU per GB beside MediaMTX, N = 20 and 100"},
+		{RowWebTransport, "CPU per GB over WebTransport beside raw QUIC, N = 20"},
+		{RowStart, "start to listening, idle memory"},
+		{RowMemory, "memory of each idle and each active viewer, N = 100"},
+		{RowIngest, "what an input costs with nobody watching"},
+		{RowRecord, "the recorder"},
+		{RowRecut, "the chunk cutter beside memcpy and mp4ff"},
+		{RowJoin, "join to the first byte of a key frame"},
+		{RowStall, "one viewer of 20 that stops reading"},
+		{RowNetwork, "links of 4 and 3 Mbit/s and of 1 % loss, QUIC and WebTransport"},
+		{RowViewers, "CPU of each viewer as their number grows"},
+		{RowScale, "the largest number of viewers"},
+	}
+}
+
+// RowsNamed returns the rows of names that people use.
+func RowsNamed(names []string) ([]Row, error) {
+	var list []Row
+	all := Rows()
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(r RowInfo) bool { return string(r.Row) == name }) {
+			var known []string
+			for _, r := range all {
+				known = append(known, string(r.Row))
+			}
+			return nil, fmt.Errorf("there is no row %q, but %s", name, strings.Join(known, ", "))
+		}
+		list = append(list, Row(name))
+	}
+	return list, nil
+}
+
 // ReachOptions say how thorough ReachPlan is.
 type ReachOptions struct {
 	// Rounds is how often arms are compared.
 	Rounds int
-	// Full takes an hour and more: longer runs, overload for a minute, more
-	// numbers of viewers, bad networks over WebTransport too.
+	// Full takes longer runs and more numbers of viewers, and every row as often as
+	// Rounds says.
 	Full bool
 	// MediaMTX: it is there to be compared with.
 	MediaMTX bool
+	// Rows are those to be measured. Empty: all.
+	Rows []Row
+	// Budget is how long it may take. Zero: as long as it does.
+	Budget time.Duration
+}
+
+func (o ReachOptions) wants(rows ...Row) bool {
+	return len(o.Rows) == 0 || slices.ContainsFunc(rows, func(r Row) bool { return slices.Contains(o.Rows, r) })
 }
 
 // ReachPlan measures what the project holds itself to, row by row.
 func ReachPlan(o ReachOptions) Plan {
-	q := Options{Warmup: 1500 * time.Millisecond, Duration: 4 * time.Second}
-	bad, scaled, badRounds, scaleRounds := 20*time.Second, []int{1, 150, 200, 250}, 1, 1
+	q := Options{Warmup: 1500 * time.Millisecond, Duration: 3 * time.Second, Rounds: o.Rounds}
+	brief, once := 2*time.Second, 1
 	if o.Full {
-		q = Options{Warmup: 2 * time.Second, Duration: 10 * time.Second}
-		bad, scaled, badRounds, scaleRounds = time.Minute, []int{1, 10, 50, 150, 200, 250, 300, 400, 500}, 3, 3
+		q.Warmup, q.Duration = 2*time.Second, 10*time.Second
+		brief, once = 5*time.Second, o.Rounds
 	}
 	p := Plan{
-		Scenario: "reach", About: "What the project holds itself to. " + method,
+		Scenario: "reach", About: "What the project holds itself to. " + method, Budget: o.Budget, GoOn: true,
 		Figures: slices.Concat(usual, badNetwork, idleFigures, workFigures, []string{
 			mcore, joinCount, joinFailed, joinConnect, joinByte, joinByteP99, joinPicture, joinPicP99, listening,
 		}),
-		Charts: []Chart{scaleDelayChart, scaleCPUChart, badChart(load.Relay), badChart(load.RelayWebTransport)},
-		Goals:  goals(),
+		Charts: []Chart{
+			scaleCostChart, only(delayChart, "Objects that came within …, 20 viewers", func(arm string) bool { return strings.HasSuffix(arm, " n=20") }),
+			badChart(load.Relay), badChart(load.RelayWebTransport), scaleCPUChart, scaleDelayChart,
+		},
 	}
-	p.Blocks = append(p.Blocks, q.peers(20, o, load.RelayWebTransport), q.peers(100, o))
-	for _, n := range []int{20, 100} {
-		relay := atN(load.Relay, n)
-		p.Ratios = append(p.Ratios, compared(relay, atN(load.Ceiling, n))...)
-		p.Ratios = append(p.Ratios, compared(relay, atN(load.MediaMTX, n))...)
-		p.Ratios = append(p.Ratios, Ratio{Figure: cpuPerGB, Of: atN(load.RelayWebTransport, n), To: relay},
-			Ratio{Figure: cpuPerGB, Of: atN(load.MediaMTX, n), To: atN(load.Ceiling, n)})
+	for _, g := range goals() {
+		if o.wants(g.Row) {
+			p.Goals = append(p.Goals, g)
+		}
 	}
-	for _, part := range []Plan{
-		StallPlan(q.rounds(o.Rounds)),
-		JoinPlan(q.rounds(o.Rounds)),
-		IdlePlan(Options{Rounds: o.Rounds, Warmup: time.Second}),
-		StartPlan(Options{Rounds: max(o.Rounds, 3), Against: o.others()}),
-		IngestPlan(q.rounds(o.Rounds)),
-		RecordPlan(Options{Rounds: o.Rounds}),
-	} {
-		p.Blocks = append(p.Blocks, part.Blocks...)
-		p.Ratios = append(p.Ratios, part.Ratios...)
+	p.peers(o, q)
+	p.others(o, q, brief)
+	if o.wants(RowNetwork) {
+		p.Blocks = append(p.Blocks, badBlock([]load.Party{load.Relay, load.RelayWebTransport}, time.Minute, once))
 	}
-	parties := []load.Party{load.Relay}
-	if o.Full {
-		parties = append(parties, load.RelayWebTransport)
+	if o.wants(RowViewers) {
+		p.Blocks = append(p.Blocks, o.growing(q))
 	}
-	p.Blocks = append(p.Blocks, badBlock(parties, bad, badRounds))
-	q.Against = []load.Party{load.Ceiling}
-	if o.Full {
-		q.Against = append(q.Against, o.others()...)
+	if o.wants(RowScale) {
+		s := &Search{Parties: []load.Party{load.Relay, load.Ceiling}, Arm: q.arm("", "", 0, 0)}
+		s.Arm.Duration = 3 * time.Second
+		if o.Full && o.MediaMTX {
+			s.Parties = append(s.Parties, load.MediaMTX)
+		}
+		for n := 20; n <= 500; n += 20 {
+			s.Counts = append(s.Counts, n)
+		}
+		p.Blocks = append(p.Blocks, Block{Search: s, Rounds: once})
 	}
-	p.Blocks = append(p.Blocks, q.scale(scaled, 0, scaleRounds))
 	return p
 }
 
-func (o Options) rounds(n int) Options {
-	o.Rounds = n
-	return o
-}
-
-func (o ReachOptions) others() []load.Party {
-	if o.MediaMTX {
-		return []load.Party{load.MediaMTX}
+// peers adds the arms that take turns with the relay at 20 and at 100 viewers.
+func (p *Plan) peers(o ReachOptions, q Options) {
+	for _, n := range []int{20, 100} {
+		b := Block{Rounds: o.Rounds}
+		add := func(party load.Party) { b.Arms = append(b.Arms, q.arm(atN(party, n), party, n, 0)) }
+		relay := atN(load.Relay, n)
+		mtx := o.MediaMTX && o.wants(RowMediaMTX)
+		web := n == 20 && o.wants(RowWebTransport)
+		if o.wants(RowCPU) || mtx || web || n == 100 && o.wants(RowMemory, RowViewers) {
+			add(load.Relay)
+		}
+		if o.wants(RowCPU) {
+			add(load.Ceiling)
+			p.Ratios = append(p.Ratios, compared(relay, atN(load.Ceiling, n))...)
+		}
+		if mtx {
+			add(load.MediaMTX)
+			p.Ratios = append(p.Ratios, compared(relay, atN(load.MediaMTX, n))...)
+			if o.wants(RowCPU) {
+				p.Ratios = append(p.Ratios, Ratio{Figure: cpuPerGB, Of: atN(load.MediaMTX, n), To: atN(load.Ceiling, n)})
+			}
+		}
+		if web {
+			add(load.RelayWebTransport)
+			p.Ratios = append(p.Ratios, Ratio{Figure: cpuPerGB, Of: atN(load.RelayWebTransport, n), To: relay})
+		}
+		if len(b.Arms) > 0 {
+			p.Blocks = append(p.Blocks, b)
+		}
 	}
-	return nil
 }
 
-// peers makes the arms of n viewers.
-func (o Options) peers(n int, r ReachOptions, more ...load.Party) Block {
-	b := Block{Rounds: r.Rounds}
-	for _, party := range slices.Concat([]load.Party{load.Relay, load.Ceiling}, r.others(), more) {
-		b.Arms = append(b.Arms, o.arm(atN(party, n), party, n, 0))
+// others adds the rows that have scenarios of their own.
+func (p *Plan) others(o ReachOptions, q Options, brief time.Duration) {
+	short := Options{Rounds: o.Rounds, Warmup: q.Warmup, Duration: brief}
+	still := Options{Rounds: o.Rounds, Warmup: time.Second, Duration: time.Second}
+	if o.MediaMTX {
+		still.Against = []load.Party{load.MediaMTX}
+	}
+	idle := Options{Rounds: o.Rounds, Warmup: time.Second, Duration: time.Second}
+	work := RecordPlan(short)
+	work.Blocks[0].Arms = slices.DeleteFunc(work.Blocks[0].Arms, func(a Arm) bool {
+		return a.Mode == Record && !o.wants(RowRecord) || a.Mode == Recut && !o.wants(RowRecut)
+	})
+	joining := q
+	joining.Duration = max(q.Duration, 5*time.Second)
+	input := IngestPlan(joining) // five seconds, because some mcore are little for a meter of 10 ms
+	input.Blocks[0].Arms = slices.DeleteFunc(input.Blocks[0].Arms, func(a Arm) bool { return a.Viewers > 0 })
+	for _, part := range []struct {
+		rows []Row
+		plan Plan
+	}{
+		{[]Row{RowStart}, StartPlan(still)},
+		{[]Row{RowMemory}, IdlePlan(idle)},
+		{[]Row{RowIngest}, input},
+		{[]Row{RowRecord, RowRecut}, work},
+		{[]Row{RowJoin}, JoinPlan(joining)},
+		{[]Row{RowStall}, StallPlan(q)},
+	} {
+		if o.wants(part.rows...) {
+			p.Blocks = append(p.Blocks, part.plan.Blocks...)
+			p.Ratios = append(p.Ratios, part.plan.Ratios...)
+		}
+	}
+}
+
+// growing makes the numbers of viewers beside 20 and 100 at which the CPU of each
+// is looked at; for the charts those of the others too.
+func (o ReachOptions) growing(q Options) Block {
+	parties, counts := []load.Party{load.Relay}, []int{1, 10}
+	if o.Full {
+		parties, counts = append(parties, load.Ceiling), []int{1, 10, 50, 200, 500}
+		if o.MediaMTX {
+			parties = append(parties, load.MediaMTX)
+		}
+	}
+	b := Block{Rounds: o.Rounds}
+	for _, n := range counts {
+		for _, party := range parties {
+			a := q.arm(atN(party, n), party, n, 0)
+			a.Duration = min(a.Duration, 5*time.Second)
+			b.Arms = append(b.Arms, a)
+		}
 	}
 	return b
 }
@@ -99,9 +232,10 @@ const (
 	lost = "1 % loss"
 )
 
-// badBlock puts the parties behind bad networks.
+// badBlock puts the parties behind bad networks, all at the same time: what the
+// viewers get is far from what the machine could give them.
 func badBlock(parties []load.Party, duration time.Duration, rounds int) Block {
-	b := Block{Rounds: rounds}
+	b := Block{Rounds: rounds, Together: true}
 	o := Options{Warmup: 4 * time.Second}
 	for _, party := range parties {
 		for _, net := range []struct {
@@ -112,7 +246,7 @@ func badBlock(parties []load.Party, duration time.Duration, rounds int) Block {
 			{at3, link.Config{Rate: 3_000_000, Delay: 20 * time.Millisecond, Queue: 60_000, Seed: 1}},
 			{lost, link.Config{Rate: 20_000_000, Delay: 20 * time.Millisecond, Loss: 0.01, Seed: 1}},
 		} {
-			a := o.arm(string(party)+" "+net.name, party, 5, duration)
+			a := o.arm(string(party)+" "+net.name, party, badViewers, duration)
 			a.Link, a.Drain = net.link, badDrain
 			b.Arms = append(b.Arms, a)
 		}
@@ -120,180 +254,57 @@ func badBlock(parties []load.Party, duration time.Duration, rounds int) Block {
 	return b
 }
 
-// badChart draws a party's delays on bad networks.
+// badViewers is how many viewers each bad network has.
+const badViewers = 3
+
+// badChart draws a party's delays on links that are too slow.
 func badChart(party load.Party) Chart {
-	return func(l Lookup, runs []Result) report.Chart {
-		c := growthChart(l, slices.DeleteFunc(slices.Clone(runs), func(r Result) bool {
-			_, net, _ := strings.Cut(r.Arm, string(party)+" ")
-			return net != at4 && net != at3 && net != lost
-		}))
-		c.Title += ": " + string(party)
-		return c
-	}
-}
-
-// A bound is what a figure must reach and what is aimed at. Both are upper ones,
-// or lower ones.
-type bound struct {
-	must, aim float64
-	lower     bool
-}
-
-func (b bound) verdict(v stat.Number) report.Verdict {
-	within := func(limit float64) bool {
-		if b.lower {
-			return float64(v) >= limit
-		}
-		return float64(v) <= limit
-	}
-	switch {
-	case !v.Known():
-		return report.Unknown
-	case within(b.aim):
-		return report.Aim
-	case within(b.must):
-		return report.Must
-	}
-	return report.Missed
-}
-
-// worst returns the worst of several verdicts; what was not measured does not
-// count unless nothing was.
-func worst(list ...report.Verdict) report.Verdict {
-	for _, v := range []report.Verdict{report.Missed, report.Must, report.Aim} {
-		if slices.Contains(list, v) {
-			return v
-		}
-	}
-	return report.Unknown
-}
-
-// A piece is one figure of a goal.
-type piece struct {
-	name   string
-	get    func(Lookup) (stat.Spread, bool)
-	digits int
-	unit   string
-	bound  bound
-	upper  bool // the upper end of the interval is held to the bound
-	scale  float64
-	beside bool // shown beside the others, and held to nothing
-}
-
-func figureOf(arm, key string) func(Lookup) (stat.Spread, bool) {
-	return func(l Lookup) (stat.Spread, bool) { return l.Figure(arm, key) }
-}
-
-func ratioOf(key, of, to string) func(Lookup) (stat.Spread, bool) {
-	return func(l Lookup) (stat.Spread, bool) { return l.Ratio(key, of, to) }
-}
-
-// measured puts the pieces of a goal together.
-func measured(pieces ...piece) func(Lookup) (string, report.Verdict) {
-	return func(l Lookup) (string, report.Verdict) {
-		var texts []string
-		var verdicts []report.Verdict
-		for _, p := range pieces {
-			s, ok := p.get(l)
-			if !ok {
-				continue
-			}
-			f := stat.Number(or(p.scale, 1))
-			s.Median, s.Low, s.High = s.Median*f, s.Low*f, s.High*f
-			v := s.Median
-			if p.upper {
-				v = s.High
-			}
-			if !p.beside {
-				verdicts = append(verdicts, p.bound.verdict(v))
-			}
-			text := report.SpreadText(s, p.digits)
-			if p.unit != "" {
-				text += " " + p.unit
-			}
-			if p.name != "" {
-				text = p.name + " " + text
-			}
-			texts = append(texts, text)
-		}
-		if len(texts) == 0 {
-			return "–", report.Unknown
-		}
-		return strings.Join(texts, "; "), worst(verdicts...)
-	}
-}
-
-// limits makes a goal's figures of one arm.
-func limit(name, arm, key string, digits int, unit string, must, aim float64) piece {
-	return piece{name: name, get: figureOf(arm, key), digits: digits, unit: unit, bound: bound{must: must, aim: aim}}
-}
-
-// beside makes a figure that is held to nothing.
-func beside(name, arm, key string, digits int, unit string) piece {
-	return piece{name: name, get: figureOf(arm, key), digits: digits, unit: unit, beside: true}
-}
-
-// least makes a figure that should be high.
-func least(name, arm, key string, digits int, unit string, must, aim float64) piece {
-	return piece{name: name, get: figureOf(arm, key), digits: digits, unit: unit, bound: bound{must: must, aim: aim, lower: true}}
-}
-
-// against makes a comparison with another arm.
-func against(name, key, of, to string, must, aim float64) piece {
-	return piece{name: name, get: ratioOf(key, of, to), digits: 2, bound: bound{must: must, aim: aim}}
-}
-
-func (p piece) atItsUpperEnd() piece {
-	p.upper = true
-	return p
-}
-
-func (p piece) in(unit string, digits int) piece {
-	p.unit, p.digits = unit, digits
-	return p
-}
-
-func (p piece) times(f float64) piece {
-	p.scale = f
-	return p
+	name := map[load.Party]string{load.Relay: "QUIC", load.RelayWebTransport: "WebTransport"}[party]
+	return only(growthChart, "Delay p99 on links slower than the stream, over "+name, func(arm string) bool {
+		_, net, ok := strings.Cut(arm, string(party)+" ")
+		return ok && (net == at4 || net == at3)
+	})
 }
 
 // scaleGoal compares the largest numbers of viewers.
 func scaleGoal(l Lookup) (string, report.Verdict) {
-	ours, more, ok := largest(l, string(load.Relay))
-	ceiling, ceilingMore, cok := largest(l, string(load.Ceiling))
-	if !ok || !cok || ceiling == 0 {
+	relay, ok := l.Figure(largestName(load.Relay), largestKey)
+	ratio, rok := l.Ratio(largestKey, largestName(load.Relay), largestName(load.Ceiling))
+	if !ok || !rok {
 		return "–", report.Unknown
 	}
-	text := fmt.Sprintf("relay %s, ceiling %s", orMore(ours, more), orMore(ceiling, ceilingMore))
-	if n, m, ok := largest(l, string(load.MediaMTX)); ok {
-		text += ", MediaMTX " + orMore(n, m)
+	ceiling, _ := l.Figure(largestName(load.Ceiling), largestKey)
+	text := fmt.Sprintf("%s; relay %s, ceiling %s", report.SpreadText(ratio, 2), report.SpreadText(relay, 0), report.SpreadText(ceiling, 0))
+	if s, ok := l.Figure(largestName(load.MediaMTX), largestKey); ok {
+		text += ", MediaMTX " + report.SpreadText(s, 0)
 	}
-	return text, bound{must: 0.85, aim: 0.95, lower: true}.verdict(stat.Ratio(float64(ours), float64(ceiling)))
+	return text, bound{must: 0.85, aim: 0.95, lower: true}.verdict(ratio.Median)
 }
 
-// fallGoal looks whether the CPU for each viewer falls as their number grows.
+// fallGoal looks whether the CPU for each viewer falls as their number grows. To
+// fall from N to 500 it has to be measured there.
 func fallGoal(l Lookup) (string, report.Verdict) {
-	lines := perN(l, mcorePerView)
-	i := slices.IndexFunc(lines, func(line report.Line) bool { return line.Name == string(load.Relay) })
-	if i < 0 {
-		return "–", report.Unknown
-	}
 	var texts []string
-	verdict := report.Aim
-	last := stat.NaN
-	for _, p := range lines[i].Points {
-		texts = append(texts, fmt.Sprintf("%s at %.0f", report.Text(p.Y, 2), p.X))
-		if last.Known() && p.Low > last {
-			if p.X <= 100 {
-				verdict = report.Missed
-			} else if verdict == report.Aim {
-				verdict = report.Must
-			}
+	verdict, last, most := report.Aim, stat.NaN, 0
+	for _, n := range []int{1, 10, 100, 500} {
+		s, ok := l.Figure(atN(load.Relay, n), mcorePerView)
+		if !ok {
+			continue
 		}
-		last = p.Y
+		texts = append(texts, fmt.Sprintf("%s at %d", report.SpreadText(s, 2), n))
+		switch {
+		case !last.Known() || s.Median <= last:
+		case n <= 100:
+			verdict = report.Missed
+		case verdict == report.Aim:
+			verdict = report.Must
+		}
+		last, most = s.Median, n
 	}
-	if n := lines[i].Points[len(lines[i].Points)-1].X; n < 500 && verdict == report.Aim {
+	switch {
+	case len(texts) < 2:
+		return "–", report.Unknown
+	case most < 500 && verdict == report.Aim:
 		verdict = report.Must
 	}
 	return strings.Join(texts, ", ") + " mcore", verdict

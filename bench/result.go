@@ -44,10 +44,15 @@ type Arm struct {
 	Drain    time.Duration `json:"drain_ns"`
 }
 
-// A Block is arms that take turns.
+// A Block is arms that take turns, or a search.
 type Block struct {
 	Arms   []Arm
 	Rounds int
+	// Together: the arms of a round run at the same time, because what bounds them
+	// are their links, and not the machine.
+	Together bool
+	// Search, unless nil, stands in for Arms.
+	Search *Search
 }
 
 // A Ratio compares two arms pair by pair.
@@ -65,13 +70,19 @@ type Plan struct {
 	Figures  []string // keys, in the order of the table
 	Ratios   []Ratio
 	Charts   []Chart
+	// Budget is how long it may take; blocks get fewer rounds, and at last none,
+	// rather than that it takes longer. Zero: as long as it does.
+	Budget time.Duration
+	// GoOn: what fails is noted, and the next block runs.
+	GoOn bool
 	// Goals are rows that the report holds to what was aimed at.
 	Goals []Goal
 }
 
 // A Server is what one run cost the server, in the measured time.
 type Server struct {
-	UserSeconds   float64 `json:"user_seconds"`
+	CPUSeconds    float64 `json:"cpu_seconds"`  // more exact than the sum of the two below
+	UserSeconds   float64 `json:"user_seconds"` // in steps of 10 ms
 	SystemSeconds float64 `json:"system_seconds"`
 	Switches      uint64  `json:"context_switches"`
 	Resident      int64   `json:"resident_bytes"` // at the end
@@ -110,8 +121,10 @@ type Work struct {
 	Seconds float64 `json:"seconds"`
 	// CPUSeconds of the process, of all of the work.
 	CPUSeconds float64 `json:"cpu_seconds"`
-	// FloorSeconds is what copying the same bytes took.
-	FloorSeconds float64 `json:"floor_seconds,omitempty"`
+	// Group is how many bytes of samples a fragment has, and Ways the seconds that
+	// it takes to cut it in each way.
+	Group int64              `json:"group_bytes,omitempty"`
+	Ways  map[string]float64 `json:"ways_seconds,omitempty"`
 	// WriteCPU and BulkCPU are the CPU seconds that a gigabyte costs which is
 	// written without a recorder: in the sizes that it writes, and in one
 	// megabyte each. The file is synced each second.
@@ -121,6 +134,7 @@ type Work struct {
 
 // A Goal is a row that is held to what was aimed at.
 type Goal struct {
+	Row             Row
 	What, Must, Aim string
 	// Of returns what was measured, as text, and whether it is good enough;
 	// Unknown where it was not measured.

@@ -39,7 +39,7 @@ type run struct {
 
 // early reports whether media has to flow before viewers can join: an input's
 // broadcast begins with its first media.
-func (a Arm) early() bool { return a.Input == load.InputCMAF && a.Viewers > 0 }
+func (a Arm) early() bool { return a.Input != load.InputMoQ && a.Viewers > 0 }
 
 // measure runs the arm once.
 func (r *run) measure(ctx context.Context) (res Result, err error) {
@@ -272,6 +272,7 @@ func (r *run) window(ctx context.Context, res *Result) error {
 	res.Seconds = end.At.Sub(server.At).Seconds()
 	res.LoadCPU = (loadAfter - loadBefore).Seconds()
 	s := &res.Server
+	s.CPUSeconds = end.Since(server).Seconds()
 	s.UserSeconds = (end.User - server.User).Seconds()
 	s.SystemSeconds = (end.System - server.System).Seconds()
 	s.Switches = end.Switches - min(server.Switches, end.Switches)

@@ -50,7 +50,7 @@ func TestBrokenChild(t *testing.T) {
 func TestConfigFaults(t *testing.T) {
 	bad := Arm{Name: "bad", Party: "x", Viewers: -1, Stalled: 1, Duration: time.Millisecond, Warmup: -1, Profile: "x", Mode: Join}
 	bad.Link.Rate = 1
-	p := Plan{Blocks: []Block{{[]Arm{bad, {Name: "bad", Party: load.MediaMTX, Profile: "tv", Duration: time.Second}}, maxRounds + 1}}}
+	p := Plan{Blocks: []Block{{Arms: []Arm{bad, {Name: "bad", Party: load.MediaMTX, Profile: "tv", Duration: time.Second}}, Rounds: maxRounds + 1}}}
 	_, err := Run(t.Context(), Config{Plan: p})
 	if err == nil {
 		t.Fatal("Run took a config full of faults")

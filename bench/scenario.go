@@ -21,6 +21,8 @@ type Options struct {
 	// WebTransport: viewers and publishers of the relay use it.
 	WebTransport bool
 	Input        load.Input
+	// Inputs are those of ingest.
+	Inputs []load.Input
 	// Against are further parties that take turns with the relay.
 	Against []load.Party
 	// Rates are those of the bottlenecks of overload, in bits per second.
@@ -106,7 +108,7 @@ func RelayPlan(o Options) Plan {
 	if len(arms) > 1 {
 		rounds = 3
 	}
-	p.Blocks = []Block{{arms, or(o.Rounds, rounds)}}
+	p.Blocks = []Block{{Arms: arms, Rounds: or(o.Rounds, rounds)}}
 	return p
 }
 
@@ -115,7 +117,7 @@ func CeilingPlan(o Options) Plan {
 	o.Input = load.InputMoQ
 	return Plan{
 		Scenario: "ceiling", About: "Bare quic-go, which hands on what it receives without any MoQ. " + method, Figures: usual,
-		Blocks: []Block{{[]Arm{o.arm(string(load.Ceiling), load.Ceiling, or(o.Viewers, 20), 10*time.Second)}, or(o.Rounds, 1)}},
+		Blocks: []Block{{Arms: []Arm{o.arm(string(load.Ceiling), load.Ceiling, or(o.Viewers, 20), 10*time.Second)}, Rounds: or(o.Rounds, 1)}},
 		Charts: []Chart{delayChart},
 	}
 }
@@ -212,7 +214,7 @@ func JoinPlan(o Options) Plan {
 	return Plan{
 		Scenario: "join", About: "Viewers join while media flows, and get the current group from the cache. Times count from the SUBSCRIBE; handshakes are apart.",
 		Figures: []string{joinCount, joinFailed, joinConnect, joinByte, joinByteP99, joinPicture, joinPicP99, mcore, residentMB, loadAvg},
-		Blocks:  []Block{{[]Arm{a}, or(o.Rounds, 1)}},
+		Blocks:  []Block{{Arms: []Arm{a}, Rounds: or(o.Rounds, 1)}},
 	}
 }
 
@@ -276,7 +278,7 @@ func ScaleCounts() []int { return []int{1, 10, 20, 50, 100, 150, 200, 250, 300, 
 func ScalePlan(o Options) Plan {
 	p := Plan{
 		Scenario: "scale", About: "More and more viewers. " + method,
-		Figures: scaleFigures, Charts: []Chart{scaleDelayChart, scaleCPUChart},
+		Figures: scaleFigures, Charts: []Chart{scaleDelayChart, scaleCPUChart, scaleCostChart},
 	}
 	o.Against = or2(o.Against, []load.Party{load.Ceiling})
 	p.Blocks = []Block{o.scale(or2(o.Counts, ScaleCounts()), 5*time.Second, or(o.Rounds, 1))}
@@ -301,23 +303,31 @@ func (o Options) scale(counts []int, duration time.Duration, rounds int) Block {
 	return b
 }
 
-// IngestPlan sends CMAF with nobody, and with one viewer to see its delay.
+// IngestPlan sends media by each input with nobody watching, and with one viewer
+// to see its delay.
 func IngestPlan(o Options) Plan {
-	o.Input = load.InputCMAF
 	o.Profile = or(o.Profile, "tv")
-	return Plan{
-		Scenario: "ingest", About: "One encoder sends CMAF chunks over HTTP. " + method,
+	p := Plan{
+		Scenario: "ingest", About: "One encoder sends media in. " + method,
 		Figures: []string{mcore, delayP50, delayP99, delivered, failed, wrong, residentMB, goroutines, lateP99, loadAvg},
-		Blocks: []Block{{[]Arm{
-			o.arm("nobody watches", o.relay(), 0, 10*time.Second),
-			o.arm("one viewer", o.relay(), 1, 10*time.Second),
-		}, or(o.Rounds, 3)}},
-		Charts: []Chart{delayChart},
+		Charts:  []Chart{delayChart},
 	}
+	b := Block{Rounds: or(o.Rounds, 3)}
+	for _, in := range or2(o.Inputs, []load.Input{load.InputCMAF}) {
+		o.Input = in
+		b.Arms = append(b.Arms, o.arm(in.String()+", nobody watches", o.relay(), 0, 10*time.Second),
+			o.arm(in.String()+", one viewer", o.relay(), 1, 10*time.Second))
+		if in == load.InputCMAF {
+			b.Arms = append(b.Arms, o.arm(in.String()+", thrown away", load.Ceiling, 0, 10*time.Second))
+			p.Ratios = append(p.Ratios, Ratio{Figure: mcore, Of: in.String() + ", nobody watches", To: in.String() + ", thrown away", Minus: true})
+		}
+	}
+	p.Blocks = []Block{b}
+	return p
 }
 
 // workFigures are those of recorder and cutter.
-var workFigures = []string{recordCPU, recordWrite, recordBulk, recordRate, recutFloor, recutRate, loadAvg}
+var workFigures = []string{recordCPU, recordWrite, recordBulk, recordOver, recordRate, recutFloor, recutOther, recutReadFloor, recutReadOther, recutRate, loadAvg}
 
 // RecordPlan measures the recorder and the cutter alone.
 func RecordPlan(o Options) Plan {
@@ -325,7 +335,7 @@ func RecordPlan(o Options) Plan {
 	rec.Mode, cut.Mode = Record, Recut
 	return Plan{
 		Scenario: "record", About: "The recorder, and what cuts fragments into chunks, alone and as fast as they can.",
-		Figures: workFigures, Blocks: []Block{{[]Arm{rec, cut}, or(o.Rounds, 3)}},
+		Figures: workFigures, Blocks: []Block{{Arms: []Arm{rec, cut}, Rounds: or(o.Rounds, 3)}},
 	}
 }
 

@@ -54,7 +54,7 @@ func startServer(ctx context.Context, cfg Config, arm Arm, dir string) (*serverP
 	s.pid, s.listening = m.Pid, m.Listening
 	switch arm.Party {
 	case load.Ceiling:
-		s.target.Addr, s.admin = m.Addr, m.Admin
+		s.target.Addr, s.target.HTTP, s.admin = m.Addr, m.Admin, m.Admin
 	case load.MediaMTX:
 		s.target.Addr, s.admin = mtx.Addr, mtx.Admin
 	default:

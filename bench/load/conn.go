@@ -25,15 +25,6 @@ func (p Party) Known() bool {
 	return p == Relay || p == RelayWebTransport || p == Ceiling || p == MediaMTX
 }
 
-// An Input is how media comes in.
-type Input string
-
-// The inputs.
-const (
-	InputMoQ  Input = ""     // as the viewers have it: MoQ, or the ceiling's protocol
-	InputCMAF Input = "cmaf" // CMAF chunks in an HTTP POST for each track
-)
-
 // A Target is a server that is up.
 type Target struct {
 	Party Party  `json:"party"`
@@ -73,11 +64,12 @@ type staller interface{ Stall() }
 
 // dialPublisher connects to t.
 func dialPublisher(ctx context.Context, t Target, prof Profile) (publisherConn, error) {
-	if t.Input == InputCMAF {
-		if t.HTTP == "" {
-			return nil, fmt.Errorf("load: the %s takes no CMAF", t.Party)
+	if t.Input != InputMoQ {
+		in, err := t.Input.info()
+		if err != nil {
+			return nil, err
 		}
-		return dialPush(ctx, t.HTTP, prof)
+		return in.dial(ctx, t, prof)
 	}
 	switch t.Party {
 	case Relay:
@@ -98,8 +90,8 @@ func dialPublisher(ctx context.Context, t Target, prof Profile) (publisherConn, 
 // media began to come.
 func dialViewer(ctx context.Context, t Target, prof Profile, tapped bool) (viewerConn, error) {
 	unpack := plain
-	if t.Input == InputCMAF {
-		unpack = unpackCMAF
+	if t.Input != InputMoQ {
+		unpack = unpackCMAF // whatever comes in goes out as CMAF
 	}
 	switch t.Party {
 	case Relay:

@@ -165,10 +165,10 @@ func dialMoQViewer(ctx context.Context, url string, prof Profile, u unpack, tapp
 func (v *moqViewer) Subscribe(ctx context.Context) error {
 	for _, t := range v.prof.Tracks {
 		name := track.Name{Namespace: namespace, Name: t.Name}
-		sub, err := v.moqSession.Subscribe(ctx, name, track.SubscribeOptions{})
+		sub, err := v.moqSession.Subscribe(ctx, name, live)
 		for err != nil && missing(err) && ctx.Err() == nil {
 			wait(ctx, time.Now().Add(askAgain))
-			sub, err = v.moqSession.Subscribe(ctx, name, track.SubscribeOptions{})
+			sub, err = v.moqSession.Subscribe(ctx, name, live)
 		}
 		if err != nil {
 			return fmt.Errorf("track %s: %w", t.Name, err)
@@ -177,6 +177,9 @@ func (v *moqViewer) Subscribe(ctx context.Context) error {
 	}
 	return nil
 }
+
+// live is what a live viewer asks for: the newest group first.
+var live = track.SubscribeOptions{GroupOrder: track.Descending}
 
 const askAgain = 20 * time.Millisecond
 

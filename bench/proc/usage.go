@@ -15,15 +15,28 @@ import (
 // A Usage is what the kernel says that a process has used so far.
 type Usage struct {
 	At           time.Time
-	User, System time.Duration
-	Resident     int64  // bytes
-	Peak         int64  // bytes, the most that Resident was
-	Switches     uint64 // context switches of the threads that there are
-	Threads      int
+	User, System time.Duration // in steps of 10 ms
+	// OnCPU is the time that the threads which there are spent on a CPU, to the
+	// nanosecond; 0 where the kernel does not say.
+	OnCPU    time.Duration
+	Resident int64  // bytes
+	Peak     int64  // bytes, the most that Resident was
+	Switches uint64 // context switches of the threads that there are
+	Threads  int
 }
 
 // CPU is the time in user and kernel mode.
 func (u Usage) CPU() time.Duration { return u.User + u.System }
+
+// Since returns the CPU time since an earlier usage: as exactly as the kernel
+// says, unless a thread has ended and taken its time along.
+func (u Usage) Since(was Usage) time.Duration {
+	coarse, exact := u.CPU()-was.CPU(), u.OnCPU-was.OnCPU
+	if was.OnCPU > 0 && exact >= coarse-2*tick {
+		return exact
+	}
+	return coarse
+}
 
 // tick is the unit of CPU time in /proc, which is 10 ms on every Linux that Go
 // runs on (USER_HZ).
@@ -54,6 +67,9 @@ func Read(pid int) (u Usage, err error) {
 	}
 	u.Threads = len(threads)
 	for _, name := range threads {
+		if text, err := os.ReadFile(filepath.Join(filepath.Dir(name), "schedstat")); err == nil {
+			u.OnCPU += parseSchedstat(text)
+		}
 		if status, err := os.ReadFile(name); err == nil { // threads end
 			u.Switches += uint64(statusField(status, "voluntary_ctxt_switches") + statusField(status, "nonvoluntary_ctxt_switches"))
 		}
@@ -72,6 +88,14 @@ func parseStat(stat []byte) (user, system time.Duration, err error) {
 	u, uerr := strconv.ParseInt(f[11], 10, 64)
 	s, serr := strconv.ParseInt(f[12], 10, 64)
 	return time.Duration(u) * tick, time.Duration(s) * tick, errors.Join(uerr, serr)
+}
+
+// parseSchedstat returns the first number of /proc/<pid>/task/<tid>/schedstat: the
+// nanoseconds that the thread spent on a CPU (the kernel's sched-stats.rst).
+func parseSchedstat(text []byte) time.Duration {
+	first, _, _ := bytes.Cut(text, []byte(" "))
+	n, _ := strconv.ParseInt(string(first), 10, 64)
+	return time.Duration(max(n, 0))
 }
 
 // statusField returns the number in a line such as "VmRSS:  123 kB", 0 if there

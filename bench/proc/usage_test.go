@@ -32,6 +32,28 @@ func TestStatusField(t *testing.T) {
 	}
 }
 
+func TestSince(t *testing.T) {
+	const second = time.Second
+	for _, tt := range []struct {
+		name    string
+		was, is Usage
+		want    time.Duration
+	}{
+		{"exact", Usage{User: second, OnCPU: second + 3}, Usage{User: second + tick, OnCPU: second + 3 + tick/2}, tick / 2},
+		{"a thread has ended", Usage{User: second, OnCPU: second}, Usage{User: 3 * second, OnCPU: second / 2}, 2 * second},
+		{"the kernel does not say", Usage{User: second}, Usage{User: 2 * second, System: second}, 2 * second},
+	} {
+		if got := tt.is.Since(tt.was); got != tt.want {
+			t.Errorf("%s: Since = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	for text, want := range map[string]time.Duration{"123 4 5\n": 123, "": 0, "-1 2 3": 0, "x": 0} {
+		if got := parseSchedstat([]byte(text)); got != want {
+			t.Errorf("parseSchedstat(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
 // TestReadUsage burns CPU and sees it in this process's figures.
 func TestReadUsage(t *testing.T) {
 	before, err := Read(os.Getpid())

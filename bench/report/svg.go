@@ -148,11 +148,19 @@ func Dots(t Table, f Figure) template.HTML {
 
 // Draw draws the lines of c.
 func (c Chart) Draw() template.HTML {
-	xs, ys := c.scales()
-	if xs.low > xs.high {
+	var d drawing
+	if !c.draw(&d) {
 		return ""
 	}
-	var d drawing
+	return d.done(chartWidth, chartHeight, c.Title)
+}
+
+// draw draws the lines of c; false if there are none.
+func (c Chart) draw(d *drawing) bool {
+	xs, ys := c.scales()
+	if xs.low > xs.high {
+		return false
+	}
 	bottom := float64(chartHeight - marginFoot)
 	for _, v := range ys.nice() {
 		d.line(marginLeft, ys.at(v), chartWidth-marginRight, ys.at(v), "grid")
@@ -170,7 +178,7 @@ func (c Chart) Draw() template.HTML {
 	for i, l := range c.Lines {
 		d.curve(l, xs, ys, "c"+strconv.Itoa(i%lineColours))
 	}
-	return d.done(chartWidth, chartHeight, c.Title)
+	return true
 }
 
 // curve draws one line, with its intervals.

@@ -48,7 +48,7 @@ Profiles of media (--profile):
 	for _, s := range benchScenarios() {
 		c.AddCommand(p.benchScenario(s))
 	}
-	c.AddCommand(p.benchCompareCommand(), p.benchReachCommand(), p.benchDiffCommand(), p.benchChildCommand())
+	c.AddCommand(p.benchCompareCommand(), p.benchReachCommand(), p.benchDiffCommand(), p.benchDocsCommand(), p.benchChildCommand())
 	return c
 }
 
@@ -68,6 +68,7 @@ type benchFlags struct {
 	opt       bench.Options
 	transport string
 	input     string
+	inputs    []string
 	against   []string
 	output    benchOutput
 }
@@ -90,7 +91,7 @@ type benchScenarioInfo struct {
 	viewers, rounds            string // the defaults, for the help; empty: no such flag
 	duration                   string
 	against                    bool // it can be compared
-	transports, input          bool
+	transports, input, inputs  bool
 	more                       func(*cobra.Command, *bench.Options)
 }
 
@@ -144,8 +145,8 @@ pictures of which all before them in their group came.`,
 			plan: bench.ScalePlan, rounds: "1", duration: "5s", against: true, transports: true, more: benchCounts,
 		},
 		{
-			name: "ingest", short: "CMAF over HTTP in: what it costs with nobody watching, and its delay",
-			plan: bench.IngestPlan, rounds: "3", duration: "10s", transports: true,
+			name: "ingest", short: "Inputs: what one costs with nobody watching, and its delay",
+			plan: bench.IngestPlan, rounds: "3", duration: "10s", transports: true, inputs: true,
 		},
 		{
 			name: "record", short: "The recorder and the chunk cutter alone, as fast as they can",
@@ -216,7 +217,10 @@ func (p process) benchScenario(s benchScenarioInfo) *cobra.Command {
 		fs.StringVar(&f.transport, "transport", "quic", "quic or webtransport")
 	}
 	if s.input {
-		fs.StringVar(&f.input, "input", "moq", "how media comes in: moq, or cmaf over HTTP")
+		fs.StringVar(&f.input, "input", "moq", "how media comes in: moq, "+load.InputsText())
+	}
+	if s.inputs {
+		fs.StringSliceVar(&f.inputs, "input", nil, "inputs to measure: "+load.InputsText()+" (default cmaf)")
 	}
 	if s.against {
 		fs.StringSliceVar(&f.against, "against", nil, "what takes turns with it: ceiling (bare quic-go), quic, webtransport, mediamtx")
@@ -253,15 +257,24 @@ func (f *benchFlags) check(cmd *cobra.Command) error {
 	default:
 		return fmt.Errorf("--transport is %q, want quic or webtransport", f.transport)
 	}
-	switch f.input {
-	case "", "moq":
-	case "cmaf":
-		f.opt.Input = load.InputCMAF
-		if len(f.against) > 0 {
-			return errors.New("--input cmaf has nothing to be compared with: the others take no CMAF")
+	if f.input != "" {
+		in, err := load.InputNamed(f.input)
+		if err != nil {
+			return fmt.Errorf("--input: %w", err)
 		}
-	default:
-		return fmt.Errorf("--input is %q, want moq or cmaf", f.input)
+		if f.opt.Input = in; in != load.InputMoQ && len(f.against) > 0 {
+			return fmt.Errorf("--input %s has nothing to be compared with: the others do not take it", in)
+		}
+	}
+	for _, name := range f.inputs {
+		in, err := load.InputNamed(name)
+		if err == nil && in == load.InputMoQ {
+			err = errors.New("moq is what the scenario relay measures")
+		}
+		if err != nil {
+			return fmt.Errorf("--input: %w", err)
+		}
+		f.opt.Inputs = append(f.opt.Inputs, in)
 	}
 	for _, name := range f.against {
 		party, err := bench.PartyNamed(name)
@@ -304,35 +317,6 @@ load speaks the subset of MoQ draft-18 that MediaMTX knows: LOC, each frame a st
 			return usageError{errors.New("MediaMTX takes no messages, only video and audio")}
 		}
 		return p.bench(cmd, f.output, bench.ComparePlan(f.opt, load.MediaMTX))
-	}
-	return c
-}
-
-func (p process) benchReachCommand() *cobra.Command {
-	var out benchOutput
-	var opt bench.ReachOptions
-	var without bool
-	c := &cobra.Command{
-		Use: "reach", Short: "Every goal that the project holds itself to, row by row",
-		Long: `Measures what the project holds itself to and prints a row for each goal: what was
-measured, what it must be, what is aimed at. With three rounds it takes about ten minutes
-(and once a minute or two to build MediaMTX); --full takes more than an hour.
-
-` + benchHelp,
-		Example: `  broadcastd bench reach
-  broadcastd bench reach --full --rounds 9 --json reach.json --html reach.html`,
-		Args: cobra.NoArgs,
-	}
-	c.Flags().IntVar(&opt.Rounds, "rounds", 3, "how often each is measured, in turn; from 6 on the intervals are those of 95 %")
-	c.Flags().BoolVar(&opt.Full, "full", false, "longer runs, overload for a minute, up to 500 viewers, bad networks over WebTransport too")
-	c.Flags().BoolVar(&without, "without-mediamtx", false, "leave MediaMTX out")
-	out.add(c)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if opt.Rounds < 1 {
-			return usageError{errors.New("--rounds has to be more than 0")}
-		}
-		opt.MediaMTX = !without
-		return p.bench(cmd, out, bench.ReachPlan(opt))
 	}
 	return c
 }

@@ -225,12 +225,18 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"relay", "--transport", "ceiling"}, `--transport is "ceiling", want quic or webtransport`},
 		{[]string{"relay", "--against", "tcp"}, `"tcp" is none of quic, webtransport, ceiling, mediamtx`},
 		{[]string{"relay", "--profile", "radio"}, `no profile "radio", but tv`},
-		{[]string{"relay", "--input", "rtmp"}, `--input is "rtmp"`},
-		{[]string{"relay", "--input", "cmaf", "--against", "ceiling"}, "take no CMAF"},
+		{[]string{"relay", "--input", "tape"}, `no input "tape", but moq and cmaf`},
+		{[]string{"relay", "--input", "cmaf", "--against", "ceiling"}, "the others do not take it"},
 		{[]string{"ceiling", "-n", "0"}, "more than 0"},
 		{[]string{"ceiling", "--rounds", "-1"}, "more than 0"},
 		{[]string{"overload", "--rate", "0"}, "--rate is 0"},
 		{[]string{"loss", "--loss", "200"}, "loss of 2"},
+		{[]string{"ingest", "--input", "cmaf,tape"}, `no input "tape"`},
+		{[]string{"ingest", "--input", "moq"}, "what the scenario relay measures"},
+		{[]string{"reach", "--rows", "cpu,speed"}, `no row "speed", but cpu, mediamtx`},
+		{[]string{"reach", "--budget", "-1s"}, "--budget has to be"},
+		{[]string{"reach", "--rounds", "0"}, "--rounds has to be"},
+		{[]string{"docs"}, "requires at least 1 arg"},
 		{[]string{"compare", "nginx"}, `"nginx" cannot be compared with`},
 		{[]string{"compare"}, "accepts 1 arg"},
 		{[]string{"diff", "one.json"}, "accepts 2 arg"},
@@ -245,7 +251,7 @@ func TestBenchUsage(t *testing.T) {
 		t.Errorf("bench --help: exit %d, %q", code, out)
 	}
 	for _, want := range []string{
-		"relay", "ceiling", "overload", "loss", "stall", "join", "churn", "idle", "scale", "ingest", "record", "start", "compare", "reach", "diff", "bench60",
+		"relay", "ceiling", "overload", "loss", "stall", "join", "churn", "idle", "scale", "ingest", "record", "start", "compare", "reach", "diff", "docs", "bench60",
 	} {
 		if !strings.Contains(out, "\n  "+want) {
 			t.Errorf("bench --help does not speak of %s", want)
@@ -277,6 +283,34 @@ func TestBenchDiff(t *testing.T) {
 	}
 	if code, _, stderr := run(t, nil, "bench", "diff", before, filepath.Join(dir, "none.json")); code != exitFailed || !strings.Contains(stderr, "none.json") {
 		t.Errorf("a file that is not there: exit %d, %s", code, stderr)
+	}
+}
+
+// TestBenchDocs writes a page.
+func TestBenchDocs(t *testing.T) {
+	dir := t.TempDir()
+	result, page := filepath.Join(dir, "reach.json"), filepath.Join(dir, "speed.md")
+	for name, text := range map[string]string{
+		result: `{"schema":"` + report.Schema + `","goals":[{"what":"R","must":"1","aim":"2","measured":"1.5","verdict":"must"}],
+			"charts":[{"title":"A chart","x":"x","y":"y","lines":[{"name":"relay","points":[{"x":1,"y":1,"low":1,"high":1},{"x":2,"y":2,"low":2,"high":2}]}]}]}`,
+		page: "# Speed\n" + report.DocsBegin + "\n" + report.DocsEnd + "\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, stderr := run(t, nil, "bench", "docs", result, "--page", page); code != exitDone {
+		t.Fatalf("exit %d, %s", code, stderr)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil || !strings.Contains(string(text), "| R | 1 | 2 | 1.5 | as it must |") || !strings.Contains(string(text), "(speed/a-chart.svg)") {
+		t.Errorf("the page is %q, %v", text, err)
+	}
+	if svg, err := os.ReadFile(filepath.Join(dir, "speed", "a-chart.svg")); err != nil || !strings.HasPrefix(string(svg), "<svg ") {
+		t.Errorf("the chart is %.20q, %v", svg, err)
+	}
+	if code, _, _ := run(t, nil, "bench", "docs", result, "--page", filepath.Join(dir, "none.md")); code != exitFailed {
+		t.Errorf("a page that is not there: exit %d, want %d", code, exitFailed)
 	}
 }
 

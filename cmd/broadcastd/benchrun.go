@@ -53,12 +53,8 @@ func (p process) benchMediaMTX(ctx context.Context, given string, plan bench.Pla
 	if given != "" {
 		return given, nil
 	}
-	for _, b := range plan.Blocks {
-		for _, a := range b.Arms {
-			if a.Party == load.MediaMTX {
-				return mediamtx.Build(ctx, func(text string) { show.step(bench.Step{Text: text, Done: true}) })
-			}
-		}
+	if plan.Has(load.MediaMTX) {
+		return mediamtx.Build(ctx, func(text string) { show.step(bench.Step{Text: text, Done: true}) })
 	}
 	return "", nil
 }
@@ -112,14 +108,11 @@ the machine did. Exits with 1 if something is worse.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var reports [2]*report.Report
 			for i, name := range args {
-				f, err := os.Open(name)
+				r, err := readReport(name)
 				if err != nil {
 					return err
 				}
-				reports[i], err = report.ReadJSON(f)
-				if err = errors.Join(err, f.Close()); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
+				reports[i] = r
 			}
 			worse, err := report.WriteDiff(p.out, reports[0], reports[1], report.Diff(reports[0], reports[1]))
 			if err == nil && worse > 0 {

@@ -88,7 +88,7 @@ var mayImport = map[string]string{
 var confined = map[string][]string{
 	"github.com/quic-go/":    {"moqt/transport", "bench/ceiling"},
 	"github.com/dunglas/":    {"moqt/transport"},
-	"github.com/Eyevinn/mp4": {"cmaf", "cmaf/codec", "cmaf/cenc"},
+	"github.com/Eyevinn/mp4": {"cmaf", "cmaf/codec", "cmaf/cenc", "bench/mp4ff"},
 	"github.com/spf13/":      {"cmd/broadcastd"},
 	"go.yaml.in/":            {"internal/config"},
 	"go.etcd.io/":            {"internal/store/boltstore"},
