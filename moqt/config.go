@@ -24,7 +24,10 @@ type Config struct {
 	Log *slog.Logger
 	// Registerer takes the metrics, which all sessions share. Nil registers none.
 	Registerer prometheus.Registerer
-	Limits     Limits
+	// Metrics are those that sessions share, of NewMetrics: to make them costs more
+	// than a session does. Nil looks them up at Registerer.
+	Metrics *Metrics
+	Limits  Limits
 	// Implementation goes into SETUP (section 10.3.1.5). Empty means "broadcastd".
 	Implementation string
 	// Authority and Path (with its query) go into a client's SETUP on raw QUIC.

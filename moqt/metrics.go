@@ -30,8 +30,8 @@ func limited(limit bool, outcome string) string {
 	return outcome
 }
 
-// metrics count over all sessions that share a registry.
-type metrics struct {
+// Metrics count over all sessions that share them.
+type Metrics struct {
 	opened  prometheus.Counter
 	closed  *prometheus.CounterVec // code
 	counted *prometheus.CounterVec // kind, outcome
@@ -63,7 +63,7 @@ func (c *core) load() load {
 }
 
 // measure tells the gauges how l differs from what was told before.
-func (m *metrics) measure(was, l load) {
+func (m *Metrics) measure(was, l load) {
 	for _, k := range []struct {
 		kind     string
 		was, now int
@@ -81,10 +81,10 @@ func (m *metrics) measure(was, l load) {
 	}
 }
 
-// newMetrics registers with reg, or takes what an earlier session registered. A
-// nil reg registers nothing.
-func newMetrics(reg prometheus.Registerer) *metrics {
-	return &metrics{
+// NewMetrics registers with reg, or takes what was registered there before. A nil
+// reg registers nothing.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	return &Metrics{
 		egress: egress.NewMetrics(reg),
 		opened: registered(reg, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "broadcastd_moqt_sessions_opened_total",
@@ -122,7 +122,7 @@ func registered[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 
 // code returns the label of a session's end. A peer may send any number;
 // Effective maps those that the draft does not define.
-func (m *metrics) code(err *SessionError) string {
+func (m *Metrics) code(err *SessionError) string {
 	if err.Err != nil {
 		return "lost"
 	}

@@ -21,7 +21,7 @@ type Session struct {
 	id   uint64 // for the log
 	core *core  // Run's goroutine only
 	drv  *driver
-	met  *metrics
+	met  *Metrics
 
 	// calls are what the application wants, for the loop to take. Their number
 	// is bounded by the requests that the application and the peer have open.
@@ -69,7 +69,9 @@ func NewSession(conn Conn, cfg Config) (*Session, error) {
 		done:  make(chan struct{}),
 	}
 	s.cfg.Log = cfg.Log.With("session", s.id)
-	s.met = newMetrics(cfg.Registerer)
+	if s.met = cfg.Metrics; s.met == nil {
+		s.met = NewMetrics(cfg.Registerer)
+	}
 	s.core = newCore(conn.Info(), &s.cfg)
 	s.drv = newDriver(s)
 	return s, nil

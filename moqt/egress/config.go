@@ -83,11 +83,18 @@ type counts struct {
 	datagramsDropped uint64 // not sent: too late, too many, too large, or no room
 }
 
+// A wait is how long it took to the first byte: of a subgroup, or of all that a
+// subscription gets.
+type wait struct {
+	first bool // of a subscription
+	time  time.Duration
+}
+
 // Metrics are the metrics of all egress schedulers of a process.
 type Metrics struct {
 	bytes, opened, fins, resets, stops, jumps, dropped, stalls, expired prometheus.Counter
 	datagrams, datagramsDropped                                         prometheus.Counter
-	rate                                                                prometheus.Histogram
+	rate, lateness, first                                               prometheus.Histogram
 }
 
 // NewMetrics registers with reg, where several sessions may share one. A
@@ -108,6 +115,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		expired:          counter("subgroups_expired_total", "Subgroups ended by a delivery timeout."),
 		datagrams:        counter("datagrams_total", "Objects handed to the transport as datagrams."),
 		datagramsDropped: counter("datagrams_dropped_total", "Datagrams not sent: too late, too many, too large, or the transport had no room."),
+		lateness: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "broadcastd_moqt_egress_lateness_seconds",
+			Help:    "Time from when a subgroup was there for a subscriber to its first byte handed to the transport.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14), // 1 ms to 8 s
+		})),
+		first: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "broadcastd_moqt_egress_first_object_seconds",
+			Help:    "Time from a subscription to the first byte of its first object handed to the transport.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15), // 1 ms to 16 s
+		})),
 		rate: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "broadcastd_moqt_egress_bandwidth_bytes_per_second",
 			Help:    "Estimates of connections that carried less than there was to send.",
@@ -125,6 +142,20 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
 		return there.ExistingCollector.(C)
 	}
 	return c
+}
+
+// observe takes how long subgroups and subscriptions waited.
+func (m *Metrics) observe(waits []wait) {
+	if m == nil {
+		return
+	}
+	for _, w := range waits {
+		if w.first {
+			m.first.Observe(w.time.Seconds())
+		} else {
+			m.lateness.Observe(w.time.Seconds())
+		}
+	}
 }
 
 // add adds c. A nil m counts nothing.

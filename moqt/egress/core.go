@@ -100,6 +100,7 @@ type core struct {
 	classes []uint16 // of the subscriptions, ascending, each once
 	backlog backlog
 	counts  counts
+	waits   []wait // since the last count
 
 	estimator estimator
 
@@ -386,6 +387,7 @@ func (c *core) wrote(now time.Time, st *stream, result result, n int) {
 	switch result {
 	case resultOK:
 		s.blocked = time.Time{}
+		c.begin(now, st)
 		st.advance(n)
 		c.counts.bytes += uint64(n)
 		c.handOver(now, st, n)
@@ -414,6 +416,26 @@ func (c *core) wrote(now time.Time, st *stream, result result, n int) {
 		c.counts.stops++
 		c.drop(st, wire.ResetCancelled)
 		c.conclude(s)
+	}
+}
+
+// maxWaits bounds what is noted until somebody counts.
+const maxWaits = 256
+
+// begin notes how long the first bytes of a subgroup, and of its subscription,
+// were waited for. They are about to be taken off st.
+func (c *core) begin(now time.Time, st *stream) {
+	if st.fetch != nil || st.object || len(st.head)+len(st.first) > 0 {
+		return
+	}
+	st.object = true
+	if len(c.waits) >= maxWaits {
+		return
+	}
+	c.waits = append(c.waits, wait{time: st.lag(now)})
+	if !st.sub.object {
+		st.sub.object = true
+		c.waits = append(c.waits, wait{first: true, time: now.Sub(st.sub.since)})
 	}
 }
 

@@ -346,6 +346,8 @@ func (e *Scheduler) shutdown() {
 func (e *Scheduler) count() {
 	e.metrics.add(e.core.counts)
 	e.core.counts = counts{}
+	e.metrics.observe(e.core.waits)
+	e.core.waits = e.core.waits[:0]
 	e.core.estimator.Unsent = e.core.backlog.total()
 	if est := e.core.estimator.Estimate; est != e.shown {
 		e.shown = est

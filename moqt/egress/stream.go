@@ -43,6 +43,7 @@ type stream struct {
 	pos     int64 // in the log, of the next byte to send
 
 	begun   bool // the header of the stream is written
+	object  bool // some of its objects is
 	spare   bool // it waits for what newer groups leave of the streams
 	urgency int  // 0 before it was ranked
 	chunk   int  // what the next write may take

@@ -33,6 +33,7 @@ type subscription struct {
 	blocked time.Time // since when it has had no credit; zero: it has
 	since   time.Time // it was added, or began to forward
 	over    bool
+	object  bool // some of an object was written since
 
 	datagrams     []track.Object // that wait, in order of arrival
 	seenDatagrams uint64         // of the track's datagrams
@@ -239,7 +240,7 @@ func (c *core) update(now time.Time, s *subscription, u Sub) {
 		return
 	}
 	if u.Forward && !s.cfg.Forward {
-		s.since = now
+		s.since, s.object = now, false
 	}
 	s.cfg.Start, s.cfg.EndGroup, s.cfg.Forward = u.Start, u.EndGroup, u.Forward
 	s.cfg.ObjectTimeout, s.cfg.SubgroupTimeout = u.ObjectTimeout, u.SubgroupTimeout

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
@@ -41,6 +42,9 @@ func New(cfg Config) (*Relay, error) {
 	cfg, err := cfg.checked()
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Session.Metrics == nil {
+		cfg.Session.Metrics = moqt.NewMetrics(cfg.Session.Registerer)
 	}
 	return &Relay{
 		cfg:     cfg,
