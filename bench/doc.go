@@ -10,6 +10,7 @@
 // Ratios are taken pair by pair. Figures of one machine at one time say little
 // about another; ratios say more.
 //
+//	bench/run       one run of one arm: the processes, and what they say
 //	bench/load      publishers, viewers, profiles
 //	bench/link      a bad network before a viewer
 //	bench/ceiling   bare quic-go, the floor

@@ -5,6 +5,7 @@ import (
 
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/report"
+	"github.com/broadcastd/broadcastd/bench/run"
 	"github.com/broadcastd/broadcastd/bench/stat"
 )
 
@@ -130,17 +131,17 @@ func joins(of func(*load.Joins) (*stat.Histogram, float64)) func(Arm, Result) st
 }
 
 // perViewer makes a figure of what each viewer adds to the server.
-func perViewer(of func(Server) float64) func(Arm, Result) stat.Number {
+func perViewer(of func(run.Server) float64) func(Arm, Result) stat.Number {
 	return func(a Arm, r Result) stat.Number { return stat.Ratio(of(r.Server), float64(a.Viewers)) }
 }
 
 // perObject makes a figure of what each object costs for each viewer.
-func perObject(of func(Server) float64) func(Arm, Result) stat.Number {
+func perObject(of func(run.Server) float64) func(Arm, Result) stat.Number {
 	return func(_ Arm, r Result) stat.Number { return stat.Ratio(of(r.Server), float64(r.Viewing.Objects)) }
 }
 
 // ofServer makes a figure of the server, unknown where there is none.
-func ofServer(of func(Server) float64) func(Arm, Result) stat.Number {
+func ofServer(of func(run.Server) float64) func(Arm, Result) stat.Number {
 	return func(_ Arm, r Result) stat.Number {
 		if r.Server.Resident == 0 {
 			return stat.NaN
@@ -149,7 +150,7 @@ func ofServer(of func(Server) float64) func(Arm, Result) stat.Number {
 	}
 }
 
-func ofWork(mode Mode, of func(Work) stat.Number) func(Arm, Result) stat.Number {
+func ofWork(mode run.Mode, of func(run.Work) stat.Number) func(Arm, Result) stat.Number {
 	return func(a Arm, r Result) stat.Number {
 		if r.Work == nil || a.Mode != mode {
 			return stat.NaN
@@ -160,7 +161,7 @@ func ofWork(mode Mode, of func(Work) stat.Number) func(Arm, Result) stat.Number 
 
 // cut makes the speed of one way to cut against another.
 func cut(than, way string) func(Arm, Result) stat.Number {
-	return ofWork(Recut, func(w Work) stat.Number { return stat.Ratio(w.Ways[than], w.Ways[way]) })
+	return ofWork(run.Recut, func(w run.Work) stat.Number { return stat.Ratio(w.Ways[than], w.Ways[way]) })
 }
 
 // figures are all that there are, in the order of the tables.
@@ -174,7 +175,7 @@ func figures() []figure {
 			return stat.Ratio(1000*seconds(r), r.Seconds*float64(r.Viewing.Viewers))
 		}},
 		{mcore, "server CPU", "mcore", 1, report.Lower, func(a Arm, r Result) stat.Number {
-			if r.Work != nil || a.Mode == Start {
+			if r.Work != nil || a.Mode == run.Start {
 				return stat.NaN
 			}
 			return stat.Ratio(1000*seconds(r), r.Seconds)
@@ -223,34 +224,34 @@ func figures() []figure {
 		{udpPerMedia, "UDP bytes per media byte", "", 4, report.Lower, func(_ Arm, r Result) stat.Number {
 			return stat.Ratio(float64(r.Viewing.WireBytes), float64(r.Viewing.PayloadBytes))
 		}},
-		{allocsObj, "allocations per object and viewer", "", 2, report.Lower, perObject(func(s Server) float64 { return float64(s.Mallocs) })},
-		{allocBytesObj, "bytes allocated per object and viewer", "", 0, report.Lower, perObject(func(s Server) float64 { return float64(s.Allocated) })},
-		{switchesObj, "context switches per object and viewer", "", 2, report.Lower, perObject(func(s Server) float64 { return float64(s.Switches) })},
+		{allocsObj, "allocations per object and viewer", "", 2, report.Lower, perObject(func(s run.Server) float64 { return float64(s.Mallocs) })},
+		{allocBytesObj, "bytes allocated per object and viewer", "", 0, report.Lower, perObject(func(s run.Server) float64 { return float64(s.Allocated) })},
+		{switchesObj, "context switches per object and viewer", "", 2, report.Lower, perObject(func(s run.Server) float64 { return float64(s.Switches) })},
 		{switches, "context switches", "1/s", 0, report.Lower, func(_ Arm, r Result) stat.Number { return stat.Ratio(float64(r.Server.Switches), r.Seconds) }},
-		{residentMB, "resident memory", "MB", 1, report.Lower, ofServer(func(s Server) float64 { return float64(s.Resident) / 1e6 })},
-		{residentView, "resident memory each viewer adds", "KiB", 1, report.Lower, perViewer(func(s Server) float64 { return float64(s.Resident-s.Before) / kib })},
-		{inUseView, "heap and stack each viewer adds", "KiB", 1, report.Lower, perViewer(func(s Server) float64 { return float64(s.InUse-s.InUseAt0) / kib })},
+		{residentMB, "resident memory", "MB", 1, report.Lower, ofServer(func(s run.Server) float64 { return float64(s.Resident) / 1e6 })},
+		{residentView, "resident memory each viewer adds", "KiB", 1, report.Lower, perViewer(func(s run.Server) float64 { return float64(s.Resident-s.Before) / kib })},
+		{inUseView, "heap and stack each viewer adds", "KiB", 1, report.Lower, perViewer(func(s run.Server) float64 { return float64(s.InUse-s.InUseAt0) / kib })},
 		{goroutines, "goroutines", "", 0, report.Lower, func(_ Arm, r Result) stat.Number {
 			if r.Server.Goroutines == 0 {
 				return stat.NaN
 			}
 			return stat.Number(r.Server.Goroutines)
 		}},
-		{routinesView, "goroutines each viewer adds", "", 2, report.Lower, perViewer(func(s Server) float64 { return float64(s.Goroutines - s.GoroutinesAt0) })},
-		{listening, "start to listening", "ms", 1, report.Lower, ofServer(func(s Server) float64 { return s.Listening.Seconds() * 1000 })},
-		{recordCPU, "CPU per GB recorded", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(w.CPUSeconds, float64(w.Bytes)/1e9) })},
-		{recordWrite, "CPU per GB, write(2) of the same sizes alone", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return known(w.WriteCPU) })},
-		{recordBulk, "CPU per GB, write(2) of 1 MiB alone", "s", 3, report.Lower, ofWork(Record, func(w Work) stat.Number { return known(w.BulkCPU) })},
-		{recordOver, "CPU, recorder / write(2) of the same sizes", "", 2, report.Lower, ofWork(Record, func(w Work) stat.Number {
+		{routinesView, "goroutines each viewer adds", "", 2, report.Lower, perViewer(func(s run.Server) float64 { return float64(s.Goroutines - s.GoroutinesAt0) })},
+		{listening, "start to listening", "ms", 1, report.Lower, ofServer(func(s run.Server) float64 { return s.Listening.Seconds() * 1000 })},
+		{recordCPU, "CPU per GB recorded", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return stat.Ratio(w.CPUSeconds, float64(w.Bytes)/1e9) })},
+		{recordWrite, "CPU per GB, write(2) of the same sizes alone", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return known(w.WriteCPU) })},
+		{recordBulk, "CPU per GB, write(2) of 1 MiB alone", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return known(w.BulkCPU) })},
+		{recordOver, "CPU, recorder / write(2) of the same sizes", "", 2, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number {
 			return stat.Ratio(w.CPUSeconds/(float64(w.Bytes)/1e9), w.WriteCPU)
 		})},
-		{recordRate, "recorded", "MB/s", 0, report.Higher, ofWork(Record, func(w Work) stat.Number { return stat.Ratio(float64(w.Bytes)/1e6, w.Seconds) })},
-		{recutFloor, "chunks, speed against memcpy of the samples", "", 2, report.Higher, cut(wayCopy, wayChunk)},
-		{recutOther, "chunks, speed against mp4ff", "", 1, report.Higher, cut(wayMP4FF, wayChunk)},
-		{recutReadFloor, "fragments read and cut, speed against memcpy", "", 2, report.Higher, cut(wayReadCopy, wayReadChunk)},
-		{recutReadOther, "fragments read and cut, speed against mp4ff", "", 1, report.Higher, cut(wayReadMP4FF, wayReadChunk)},
-		{recutRate, "read and cut", "MB/s", 0, report.Higher, ofWork(Recut, func(w Work) stat.Number {
-			return stat.Ratio(float64(w.Group)/1e6, w.Ways[wayReadChunk])
+		{recordRate, "recorded", "MB/s", 0, report.Higher, ofWork(run.Record, func(w run.Work) stat.Number { return stat.Ratio(float64(w.Bytes)/1e6, w.Seconds) })},
+		{recutFloor, "chunks, speed against memcpy of the samples", "", 2, report.Higher, cut(run.WayCopy, run.WayChunk)},
+		{recutOther, "chunks, speed against mp4ff", "", 1, report.Higher, cut(run.WayMP4FF, run.WayChunk)},
+		{recutReadFloor, "fragments read and cut, speed against memcpy", "", 2, report.Higher, cut(run.WayReadCopy, run.WayReadChunk)},
+		{recutReadOther, "fragments read and cut, speed against mp4ff", "", 1, report.Higher, cut(run.WayReadMP4FF, run.WayReadChunk)},
+		{recutRate, "read and cut", "MB/s", 0, report.Higher, ofWork(run.Recut, func(w run.Work) stat.Number {
+			return stat.Ratio(float64(w.Group)/1e6, w.Ways[run.WayReadChunk])
 		})},
 		{loadMcore, "viewers' CPU", "mcore", 0, report.Either, func(_ Arm, r Result) stat.Number { return stat.Ratio(1000*r.LoadCPU, r.Seconds) }},
 		{lateP99, "publisher late p99", "ms", 2, report.Either, func(_ Arm, r Result) stat.Number {

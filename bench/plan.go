@@ -3,53 +3,24 @@ package bench
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
-	"time"
 
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/report"
+	"github.com/broadcastd/broadcastd/bench/run"
 	"github.com/broadcastd/broadcastd/bench/stat"
 )
 
 // Config says how to run a plan.
 type Config struct {
-	// Command makes a command of this program with the given arguments. The child
-	// processes are "bench child", which has to call Child; the server is "serve".
-	Command func(args ...string) *exec.Cmd
-	Plan    Plan
-	// MediaMTX is the path of its binary, where the plan has it as a party.
-	MediaMTX string
-	// Dir is where temporary files go. Empty means the system's place.
-	Dir string
-	// CPUProfile, unless empty, is a file to which each arm's server writes the
-	// CPU profile of its last run, with the arm's name put before the extension if
-	// there are several. Profiling costs CPU itself.
-	CPUProfile string
+	run.Config
+	Plan Plan
 	// Progress is told what goes on. Nil: nobody is.
 	Progress func(Step)
-
-	arms int
 }
 
-// A Step is something to tell a person who waits.
-type Step struct {
-	Text string
-	// Left is how long it takes; told again about every second.
-	Left time.Duration
-	// Total is how long everything will still take, about.
-	Total time.Duration
-	// Done: the text is what a run came to.
-	Done bool
-}
-
-// The bounds of a plan: what one machine can be asked for.
-const (
-	maxViewers  = 10_000
-	maxRounds   = 1000
-	maxDuration = time.Hour
-	minDuration = 100 * time.Millisecond
-)
+// maxRounds bounds what one machine can be asked for.
+const maxRounds = 1000
 
 // checked returns c with its defaults filled in, or every fault at once.
 func (c Config) checked() (Config, error) {
@@ -76,7 +47,6 @@ func (c Config) checked() (Config, error) {
 			fault("%d rounds, want 1 to %d", b.Rounds, maxRounds)
 		}
 		if b.Search != nil {
-			c.arms += len(b.Search.Parties)
 			if err := b.Search.check(); err != nil {
 				faults = append(faults, err)
 			}
@@ -84,12 +54,11 @@ func (c Config) checked() (Config, error) {
 			fault("a block without arms")
 		}
 		for _, a := range b.Arms {
-			c.arms++
 			if names[a.Name] || a.Name == "" {
 				fault("two arms are called %q, or one is not called anything", a.Name)
 			}
 			names[a.Name] = true
-			if err := a.check(); err != nil {
+			if err := a.Check(); err != nil {
 				faults = append(faults, err)
 			}
 		}
@@ -97,42 +66,10 @@ func (c Config) checked() (Config, error) {
 	return c, errors.Join(faults...)
 }
 
-func (a Arm) check() error {
-	var faults []error
-	fault := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("bench: %s: "+format, append([]any{a.Name}, args...)...))
-	}
-	if a.Viewers < 0 || a.Viewers > maxViewers {
-		fault("%d viewers, want 0 to %d", a.Viewers, maxViewers)
-	}
-	if a.Stalled < 0 || a.Stalled > a.Viewers {
-		fault("%d stalled viewers of %d", a.Stalled, a.Viewers)
-	}
-	if a.Duration < minDuration || a.Duration > maxDuration {
-		fault("a duration of %v, want %v to %v", a.Duration, minDuration, maxDuration)
-	}
-	if a.Warmup < 0 || a.Warmup > maxDuration || a.Drain < 0 || a.Drain > maxDuration {
-		fault("a warm-up of %v and %v to drain, want 0 to %v", a.Warmup, a.Drain, maxDuration)
-	}
-	if (a.Mode == Join || a.Mode == Churn) && a.JoinEvery <= 0 {
-		fault("viewers come every %v, want more than 0", a.JoinEvery)
-	}
-	if a.Mode != Record && a.Mode != Recut && !a.Party.Known() {
-		fault("there is no party %q", string(a.Party))
-	}
-	if _, err := load.ProfileNamed(a.Profile); err != nil {
-		faults = append(faults, err)
-	}
-	if _, err := a.Link.Checked(); err != nil {
-		faults = append(faults, err)
-	}
-	return errors.Join(faults...)
-}
-
-// summary says in a line what a run came to: the plan's first figures.
-func (p Plan) summary(a Arm, r Result) string {
+// summary says in a line what a run came to: its first figures.
+func (p Plan) summary(b Block, a Arm, r Result) string {
 	s := ""
-	for _, f := range figuresNamed(p.Figures) {
+	for _, f := range figuresNamed(or2(b.Figures, p.Figures)) {
 		v := f.of(a, r)
 		if !v.Known() || f.better == report.Either || v == 0 && faults[f.key] {
 			continue
@@ -200,13 +137,13 @@ func (p Plan) tell(rep *report.Report, done []outcome) {
 func (p Plan) table(b Block, rounds [][]Result) report.Table {
 	t := report.Table{Title: blockTitle(b), Rounds: len(rounds), Tall: len(b.Arms) > maxColumns}
 	for _, a := range b.Arms {
-		about := a.about()
+		about := a.About()
 		if _, _, ok := partyAtN(a.Name); ok {
 			about = "" // its name says it
 		}
 		t.Arms = append(t.Arms, report.Arm{Name: a.Name, About: about})
 	}
-	for _, f := range figuresNamed(p.Figures) {
+	for _, f := range figuresNamed(or2(b.Figures, p.Figures)) {
 		row := report.Figure{Key: f.key, Name: f.name, Unit: f.unit, Digits: f.digits, Better: f.better}
 		interesting := false
 		for i, a := range b.Arms {
@@ -263,54 +200,14 @@ func blockTitle(b Block) string {
 		return fmt.Sprintf("Profile %s, %v measured after %v, all at the same time", a.Profile, a.Duration, a.Warmup)
 	}
 	switch a.Mode {
-	case Start:
+	case run.Start:
 		return "Start"
-	case Record:
+	case run.Record:
 		return "Recorder"
-	case Recut:
+	case run.Recut:
 		return "Re-cutting"
 	}
 	return fmt.Sprintf("Profile %s, %v measured after %v", a.Profile, a.Duration, a.Warmup)
-}
-
-// about describes the arm for people.
-func (a Arm) about() string {
-	switch a.Mode {
-	case Start:
-		return fmt.Sprintf("started, and left alone for %v", a.Duration)
-	case Record:
-		return "writes the profile's chunks to a file as fast as they come, with an fsync at each group; write(2) alone has one each second and at the end"
-	case Recut:
-		return "samples in, chunks of one picture out, beside a copy of the samples and mp4ff's fastest way; and the same from fragments that are read first"
-	}
-	var s string
-	switch {
-	case a.Mode == Idle:
-		s = fmt.Sprintf("%d connections that ask for nothing", a.Viewers)
-	case a.Mode == Join:
-		s = fmt.Sprintf("a viewer every %v", a.JoinEvery)
-	case a.Mode == Churn:
-		s = fmt.Sprintf("%d viewers, and another every %v that leaves again after %v", a.Viewers, a.JoinEvery, a.JoinStay)
-	case a.Viewers == 0:
-		s = "no viewers"
-	case a.Viewers == 1:
-		s = "1 viewer"
-	default:
-		s = fmt.Sprintf("%d viewers", a.Viewers)
-	}
-	if a.Stalled > 0 {
-		s += fmt.Sprintf(", %d of them stops reading", a.Stalled)
-	}
-	if a.Input != load.InputMoQ {
-		s += ", " + a.Input.String() + " in"
-	}
-	if a.Input != load.InputMoQ && a.Party == load.Ceiling {
-		s += " to a server of net/http that reads it and does nothing else"
-	}
-	if !a.Link.Direct() {
-		s += ", each behind " + a.Link.String()
-	}
-	return s
 }
 
 // A Lookup finds what was measured.

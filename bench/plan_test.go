@@ -9,12 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/proc"
 	"github.com/broadcastd/broadcastd/bench/report"
+	"github.com/broadcastd/broadcastd/bench/run"
 	"github.com/broadcastd/broadcastd/bench/stat"
 	"github.com/broadcastd/broadcastd/internal/golden"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const ms = time.Millisecond
 
@@ -24,7 +29,7 @@ func result(a Arm, round int, cpu float64, delay time.Duration, missing int64) R
 	late.Add(delay / 10)
 	r := Result{
 		Arm: a.Name, Round: round, Load1: 1.5, Seconds: 10,
-		Server: Server{
+		Server: run.Server{
 			CPUSeconds: cpu, UserSeconds: cpu * 0.6, SystemSeconds: cpu * 0.4, Switches: 12345, Resident: 40e6, Before: 20e6, Peak: 41e6,
 			Goroutines: 77, GoroutinesAt0: 17, InUse: 30e6, InUseAt0: 10e6, Mallocs: 5000, Listening: 20 * ms,
 		},
@@ -92,7 +97,7 @@ func TestTables(t *testing.T) {
 
 // TestOrder: every other round goes backwards.
 func TestOrder(t *testing.T) {
-	if supported() != nil {
+	if run.Supported() != nil {
 		t.Skip("needs Linux's /proc")
 	}
 	var order []string
@@ -103,7 +108,7 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	r := newRunner(Config{
-		Plan: p, Command: sayNothing, Dir: t.TempDir(),
+		Config: run.Config{Command: sayNothing, Dir: t.TempDir()}, Plan: p,
 		Progress: func(s Step) { order = append(order, strings.Fields(s.Text)[0]) },
 	})
 	for round := range 3 {
@@ -128,26 +133,28 @@ func TestPlans(t *testing.T) {
 	}
 	for _, p := range plans {
 		t.Run(p.Scenario, func(t *testing.T) {
-			if _, err := (Config{Command: sayNothing, MediaMTX: "x", Plan: p}).checked(); err != nil {
+			if _, err := (Config{Config: run.Config{Command: sayNothing, MediaMTX: "x"}, Plan: p}).checked(); err != nil {
 				t.Error(err)
 			}
 			var arms []string
+			shown := slices.Clone(p.Figures)
 			for _, b := range p.Blocks {
+				shown = append(shown, b.Figures...)
 				for _, a := range b.Arms {
 					arms = append(arms, a.Name)
 				}
 			}
-			if len(figuresNamed(p.Figures)) == 0 {
+			if len(shown) == 0 {
 				t.Error("no figures")
 			}
-			for _, k := range p.Figures {
+			for _, k := range shown {
 				if len(figuresNamed([]string{k})) != 1 {
 					t.Errorf("there is no figure %q", k)
 				}
 			}
 			for _, q := range p.Ratios {
 				known := slices.Contains(arms, q.Of) && slices.Contains(arms, q.To)
-				if !slices.Contains(p.Figures, q.Figure) || !known && p.Scenario != "reach" {
+				if !slices.Contains(shown, q.Figure) || !known && p.Scenario != "reach" {
 					t.Errorf("a ratio of what is not measured: %+v", q)
 				}
 			}
@@ -252,14 +259,14 @@ func TestReachMeasuresEveryGoal(t *testing.T) {
 			for i, a := range b.Arms {
 				r := result(a, round, 0.5+0.1*float64(i+round), time.Duration(2+i+round)*ms, 0)
 				switch a.Mode {
-				case Join:
+				case run.Join:
 					r.Joins = &load.Joins{Started: 1}
 					for _, h := range []*stat.Histogram{&r.Joins.Connect, &r.Joins.Byte, &r.Joins.Picture} {
 						h.Add(5 * ms)
 					}
-				case Record, Recut:
-					r.Server = Server{}
-					r.Work = &Work{Bytes: 1e9, Seconds: 2, CPUSeconds: 0.4, Ways: map[string]float64{wayCopy: 0.8, wayChunk: 1, wayMP4FF: 6}, WriteCPU: 0.3, BulkCPU: 0.2}
+				case run.Record, run.Recut:
+					r.Server = run.Server{}
+					r.Work = &run.Work{Bytes: 1e9, Seconds: 2, CPUSeconds: 0.4, Ways: map[string]float64{run.WayCopy: 0.8, run.WayChunk: 1, run.WayMP4FF: 6}, WriteCPU: 0.3, BulkCPU: 0.2}
 				}
 				results = append(results, r)
 			}
@@ -284,6 +291,23 @@ func TestReachMeasuresEveryGoal(t *testing.T) {
 	if name := os.Getenv("BENCH_TEST_HTML"); name != "" { // to look at it
 		if err := os.WriteFile(name, b.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestConfigFaults(t *testing.T) {
+	bad := Arm{Name: "bad", Party: "x", Viewers: -1, Stalled: 1, Duration: time.Millisecond, Warmup: -1, Profile: "x", Mode: run.Join}
+	bad.Link.Rate = 1
+	p := Plan{Blocks: []Block{{Arms: []Arm{bad, {Name: "bad", Party: load.MediaMTX, Profile: "tv", Duration: time.Second}}, Rounds: maxRounds + 1}}}
+	_, err := Run(t.Context(), Config{Plan: p})
+	if err == nil {
+		t.Fatal("Run took a config full of faults")
+	}
+	for _, want := range []string{
+		"Command", "1001 rounds", "-1 viewers", "1 stalled", "duration of 1ms", "warm-up", `profile "x"`, `party "x"`, "every 0s", "rate of 1", "two arms", "no MediaMTX",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("Run: %v, want a mention of %q", err, want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/broadcastd/broadcastd/bench/link"
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/report"
+	"github.com/broadcastd/broadcastd/bench/run"
 	"github.com/broadcastd/broadcastd/bench/stat"
 )
 
@@ -103,9 +104,6 @@ func ReachPlan(o ReachOptions) Plan {
 	}
 	p := Plan{
 		Scenario: "reach", About: "What the project holds itself to. " + method, Budget: o.Budget, GoOn: true,
-		Figures: slices.Concat(usual, badNetwork, idleFigures, workFigures, []string{
-			mcore, joinCount, joinFailed, joinConnect, joinByte, joinByteP99, joinPicture, joinPicP99, listening,
-		}),
 		Charts: []Chart{
 			scaleCostChart, only(delayChart, "Objects that came within …, 20 viewers", func(arm string) bool { return strings.HasSuffix(arm, " n=20") }),
 			badChart(load.Relay), badChart(load.RelayWebTransport), scaleCPUChart, scaleDelayChart,
@@ -133,7 +131,7 @@ func ReachPlan(o ReachOptions) Plan {
 		for n := 20; n <= 500; n += 20 {
 			s.Counts = append(s.Counts, n)
 		}
-		p.Blocks = append(p.Blocks, Block{Search: s, Rounds: once})
+		p.Blocks = append(p.Blocks, Block{Search: s, Rounds: once, Figures: scaleFigures})
 	}
 	return p
 }
@@ -141,7 +139,7 @@ func ReachPlan(o ReachOptions) Plan {
 // peers adds the arms that take turns with the relay at 20 and at 100 viewers.
 func (p *Plan) peers(o ReachOptions, q Options) {
 	for _, n := range []int{20, 100} {
-		b := Block{Rounds: o.Rounds}
+		b := Block{Rounds: o.Rounds, Figures: usual}
 		add := func(party load.Party) { b.Arms = append(b.Arms, q.arm(atN(party, n), party, n, 0)) }
 		relay := atN(load.Relay, n)
 		mtx := o.MediaMTX && o.wants(RowMediaMTX)
@@ -180,7 +178,7 @@ func (p *Plan) others(o ReachOptions, q Options, brief time.Duration) {
 	idle := Options{Rounds: o.Rounds, Warmup: time.Second, Duration: time.Second}
 	work := RecordPlan(short)
 	work.Blocks[0].Arms = slices.DeleteFunc(work.Blocks[0].Arms, func(a Arm) bool {
-		return a.Mode == Record && !o.wants(RowRecord) || a.Mode == Recut && !o.wants(RowRecut)
+		return a.Mode == run.Record && !o.wants(RowRecord) || a.Mode == run.Recut && !o.wants(RowRecut)
 	})
 	joining := q
 	joining.Duration = max(q.Duration, 5*time.Second)
@@ -198,7 +196,10 @@ func (p *Plan) others(o ReachOptions, q Options, brief time.Duration) {
 		{[]Row{RowStall}, StallPlan(q)},
 	} {
 		if o.wants(part.rows...) {
-			p.Blocks = append(p.Blocks, part.plan.Blocks...)
+			for _, b := range part.plan.Blocks {
+				b.Figures = part.plan.Figures
+				p.Blocks = append(p.Blocks, b)
+			}
 			p.Ratios = append(p.Ratios, part.plan.Ratios...)
 		}
 	}
@@ -214,7 +215,7 @@ func (o ReachOptions) growing(q Options) Block {
 			parties = append(parties, load.MediaMTX)
 		}
 	}
-	b := Block{Rounds: o.Rounds}
+	b := Block{Rounds: o.Rounds, Figures: scaleFigures}
 	for _, n := range counts {
 		for _, party := range parties {
 			a := q.arm(atN(party, n), party, n, 0)
@@ -235,7 +236,7 @@ const (
 // badBlock puts the parties behind bad networks, all at the same time: what the
 // viewers get is far from what the machine could give them.
 func badBlock(parties []load.Party, duration time.Duration, rounds int) Block {
-	b := Block{Rounds: rounds, Together: true}
+	b := Block{Rounds: rounds, Together: true, Figures: badNetwork}
 	o := Options{Warmup: 4 * time.Second}
 	for _, party := range parties {
 		for _, net := range []struct {

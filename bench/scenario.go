@@ -8,6 +8,7 @@ import (
 
 	"github.com/broadcastd/broadcastd/bench/link"
 	"github.com/broadcastd/broadcastd/bench/load"
+	"github.com/broadcastd/broadcastd/bench/run"
 )
 
 // Options are what a scenario leaves open. The zero value of each field is the
@@ -50,7 +51,7 @@ func (o Options) arm(name string, p load.Party, viewers int, duration time.Durat
 		Name: name, Party: p, Input: o.Input, Profile: or(o.Profile, "tv"), Viewers: viewers,
 		Warmup: or(o.Warmup, 2*time.Second), Duration: or(o.Duration, duration), Drain: drain,
 	}
-	if a.early() {
+	if a.Early() {
 		a.Warmup += joinTime
 	}
 	return a
@@ -210,7 +211,7 @@ func StallPlan(o Options) Plan {
 // JoinPlan lets viewers come one after the other, at all points of a group.
 func JoinPlan(o Options) Plan {
 	a := o.arm(string(o.relay())+" join", o.relay(), 0, 10*time.Second)
-	a.Mode, a.JoinEvery = Join, 150*time.Millisecond
+	a.Mode, a.JoinEvery = run.Join, 150*time.Millisecond
 	return Plan{
 		Scenario: "join", About: "Viewers join while media flows, and get the current group from the cache. Times count from the SUBSCRIBE; handshakes are apart.",
 		Figures: []string{joinCount, joinFailed, joinConnect, joinByte, joinByteP99, joinPicture, joinPicP99, mcore, residentMB, loadAvg},
@@ -229,7 +230,7 @@ func ChurnPlan(o Options) Plan {
 	for _, party := range o.parties() {
 		calm := o.arm(string(party)+", all stay", party, n, 10*time.Second)
 		churn := o.arm(string(party)+", churn", party, n, 10*time.Second)
-		churn.Mode, churn.JoinEvery, churn.JoinStay = Churn, 100*time.Millisecond, 2*time.Second
+		churn.Mode, churn.JoinEvery, churn.JoinStay = run.Churn, 100*time.Millisecond, 2*time.Second
 		b.Arms = append(b.Arms, churn, calm)
 		p.Ratios = append(p.Ratios, Ratio{Figure: mcore, Of: churn.Name, To: calm.Name, Minus: true},
 			Ratio{Figure: delayP99, Of: churn.Name, To: calm.Name}, Ratio{Figure: goroutines, Of: churn.Name, To: calm.Name, Minus: true})
@@ -250,7 +251,7 @@ func IdlePlan(o Options) Plan {
 	b := Block{Rounds: or(o.Rounds, 3)}
 	for _, party := range o.parties() {
 		a := o.arm(string(party)+" idle", party, or(o.Viewers, 100), 2*time.Second)
-		a.Mode, a.Drain = Idle, 0
+		a.Mode, a.Drain = run.Idle, 0
 		b.Arms = append(b.Arms, a)
 	}
 	for _, a := range b.Arms[1:] {
@@ -332,7 +333,7 @@ var workFigures = []string{recordCPU, recordWrite, recordBulk, recordOver, recor
 // RecordPlan measures the recorder and the cutter alone.
 func RecordPlan(o Options) Plan {
 	rec, cut := o.arm("recorder", "", 0, 3*time.Second), o.arm("re-cut", "", 0, 2*time.Second)
-	rec.Mode, cut.Mode = Record, Recut
+	rec.Mode, cut.Mode = run.Record, run.Recut
 	return Plan{
 		Scenario: "record", About: "The recorder, and what cuts fragments into chunks, alone and as fast as they can.",
 		Figures: workFigures, Blocks: []Block{{Arms: []Arm{rec, cut}, Rounds: or(o.Rounds, 3)}},
@@ -344,7 +345,7 @@ func StartPlan(o Options) Plan {
 	b := Block{Rounds: or(o.Rounds, 5)}
 	for _, party := range o.parties() {
 		a := o.arm(string(party)+" start", party, 0, 2*time.Second)
-		a.Mode = Start
+		a.Mode = run.Start
 		b.Arms = append(b.Arms, a)
 	}
 	return Plan{

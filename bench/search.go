@@ -34,7 +34,7 @@ func (s *Search) check() error {
 		return fmt.Errorf("bench: a search in %v, want rising numbers from 1", s.Counts)
 	}
 	for _, p := range s.Parties {
-		if err := s.arm(p, s.Counts[len(s.Counts)-1]).check(); err != nil {
+		if err := s.arm(p, s.Counts[len(s.Counts)-1]).Check(); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,8 @@ func served(a Arm, r Result) bool {
 // search runs one round of a search. hints are the numbers to begin at, by party,
 // and are left at what was found. What is bad is looked at twice: a neighbour on
 // the machine spoils a run more often than it helps one.
-func (r *runner) search(ctx context.Context, s *Search, round, rounds int, hints []int) (runs []Result, found []finding, err error) {
+func (r *runner) search(ctx context.Context, block Block, round int, hints []int) (runs []Result, found []finding, err error) {
+	s := block.Search
 	found = make([]finding, len(s.Parties))
 	order := make([]int, len(s.Parties))
 	for i := range order {
@@ -146,7 +147,7 @@ func (r *runner) search(ctx context.Context, s *Search, round, rounds int, hints
 			good := false
 			for range 2 {
 				arm := s.arm(party, s.Counts[i])
-				res, err := r.one(ctx, arm, round, rounds)
+				res, err := r.one(ctx, block, arm, round)
 				if err != nil {
 					return nil, nil, err
 				}
@@ -162,7 +163,7 @@ func (r *runner) search(ctx context.Context, s *Search, round, rounds int, hints
 		}
 		found[pi].more = b.bad == len(s.Counts)
 		hints[pi], near = found[pi].n, found[pi].n
-		r.cfg.Progress(Step{Done: true, Text: fmt.Sprintf("%s (%d of %d): %s", largestName(party), round+1, rounds, found[pi])})
+		r.cfg.Progress(Step{Done: true, Text: fmt.Sprintf("%s (%d of %d): %s", largestName(party), round+1, block.Rounds, found[pi])})
 	}
 	return runs, found, nil
 }

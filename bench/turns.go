@@ -15,41 +15,22 @@ import (
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/proc"
 	"github.com/broadcastd/broadcastd/bench/report"
+	"github.com/broadcastd/broadcastd/bench/run"
 )
-
-// overhead is about what a run takes beside its schedule.
-const overhead = 1200 * time.Millisecond
-
-// takes is about how long a run of the arm takes.
-func (a Arm) takes() time.Duration {
-	switch a.Mode {
-	case Start:
-		return overhead/3 + a.Duration
-	case Record: // and as long each for what it is compared with, and to warm up
-		return overhead + 4*a.Duration
-	case Recut:
-		return overhead + a.Duration
-	}
-	t := overhead + a.Warmup + a.Duration + tailTime + time.Duration(a.Viewers)*3*time.Millisecond
-	if !a.Link.Direct() {
-		t += a.Drain
-	}
-	return t
-}
 
 // takes is about how long one round of the block takes.
 func (b Block) takes(round int) time.Duration {
 	var sum time.Duration
 	if s := b.Search; s != nil {
 		// A good run is enough, a bad one is repeated: half of them are bad.
-		one := s.arm(s.Parties[0], s.Counts[len(s.Counts)/2]).takes()
+		one := s.arm(s.Parties[0], s.Counts[len(s.Counts)/2]).Takes()
 		return time.Duration(len(s.Parties)*s.probes(round)) * one * 3 / 2
 	}
 	for _, a := range b.Arms {
 		if b.Together {
-			sum = max(sum, a.takes()+time.Duration(len(b.Arms))*overhead/4)
+			sum = max(sum, a.Takes()+time.Duration(len(b.Arms))*time.Second/3)
 		} else {
-			sum += a.takes()
+			sum += a.Takes()
 		}
 	}
 	return sum
@@ -121,7 +102,7 @@ func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := supported(); err != nil {
+	if err := run.Supported(); err != nil {
 		return nil, err
 	}
 	rep := &report.Report{
@@ -154,8 +135,7 @@ type runner struct {
 func newRunner(cfg Config) *runner {
 	r := &runner{cfg: cfg, left: cfg.Plan.Takes(), budget: cfg.Plan.Budget, pace: 1}
 	r.measure = func(ctx context.Context, arm Arm, round int, say func(Step)) (Result, error) {
-		m := run{cfg: cfg, arm: arm, round: round, say: say}
-		return m.measure(ctx)
+		return run.Measure(ctx, cfg.Config, arm, round, say)
 	}
 	return r
 }
@@ -253,7 +233,7 @@ func (r *runner) block(ctx context.Context, b Block, after []Block) (o outcome, 
 // round runs each arm of a block once: every other round backwards.
 func (r *runner) round(ctx context.Context, b Block, round int, hints []int) ([]Result, []finding, error) {
 	if b.Search != nil {
-		return r.search(ctx, b.Search, round, b.Rounds, hints)
+		return r.search(ctx, b, round, hints)
 	}
 	results := make([]Result, len(b.Arms))
 	order := make([]int, len(b.Arms))
@@ -274,7 +254,7 @@ func (r *runner) round(ctx context.Context, b Block, round int, hints []int) ([]
 			break
 		}
 		g.Go(func() (err error) {
-			if results[i], err = r.one(together, b.Arms[i], round, b.Rounds); err != nil {
+			if results[i], err = r.one(together, b, b.Arms[i], round); err != nil {
 				cancel(err)
 			}
 			return err
@@ -284,13 +264,13 @@ func (r *runner) round(ctx context.Context, b Block, round int, hints []int) ([]
 }
 
 // one runs an arm once.
-func (r *runner) one(ctx context.Context, arm Arm, round, rounds int) (Result, error) {
+func (r *runner) one(ctx context.Context, b Block, arm Arm, round int) (Result, error) {
 	if err := context.Cause(ctx); err != nil {
 		return Result{}, err
 	}
 	total := r.left
 	say := func(s Step) {
-		s.Text = fmt.Sprintf("%s (%d of %d): %s", arm.Name, round+1, rounds, s.Text)
+		s.Text = fmt.Sprintf("%s (%d of %d): %s", arm.Name, round+1, b.Rounds, s.Text)
 		s.Total = total
 		r.saying.Lock()
 		defer r.saying.Unlock()
@@ -300,6 +280,6 @@ func (r *runner) one(ctx context.Context, arm Arm, round, rounds int) (Result, e
 	if err != nil {
 		return res, fmt.Errorf("%s, run %d: %w", arm.Name, round+1, err)
 	}
-	say(Step{Done: true, Text: r.cfg.Plan.summary(arm, res)})
+	say(Step{Done: true, Text: r.cfg.Plan.summary(b, arm, res)})
 	return res, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/broadcastd/broadcastd/bench/link"
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/report"
+	benchrun "github.com/broadcastd/broadcastd/bench/run"
 )
 
 const benchChild = "BROADCASTD_TEST_BENCH_CHILD"
@@ -69,13 +70,13 @@ func TestBench(t *testing.T) {
 		arm("cmaf", func(a *bench.Arm) { a.Input, a.Warmup = load.InputCMAF, 4*time.Second }),
 		arm("link", func(a *bench.Arm) { a.Link = link.Config{Delay: 5 * time.Millisecond} }),
 		arm("stall", func(a *bench.Arm) { a.Stalled = 1 }),
-		arm("idle", func(a *bench.Arm) { a.Mode, a.Viewers = bench.Idle, 20 }),
+		arm("idle", func(a *bench.Arm) { a.Mode, a.Viewers = benchrun.Idle, 20 }),
 		arm("churn", func(a *bench.Arm) {
-			a.Mode, a.JoinEvery, a.JoinStay = bench.Churn, 200*time.Millisecond, 100*time.Millisecond
+			a.Mode, a.JoinEvery, a.JoinStay = benchrun.Churn, 200*time.Millisecond, 100*time.Millisecond
 		}),
-		arm("start", func(a *bench.Arm) { a.Mode, a.Duration = bench.Start, 100*time.Millisecond }),
-		arm("record", func(a *bench.Arm) { a.Mode, a.Duration = bench.Record, 100*time.Millisecond }),
-		arm("recut", func(a *bench.Arm) { a.Mode, a.Duration = bench.Recut, 100*time.Millisecond }),
+		arm("start", func(a *bench.Arm) { a.Mode, a.Duration = benchrun.Start, 100*time.Millisecond }),
+		arm("record", func(a *bench.Arm) { a.Mode, a.Duration = benchrun.Record, 100*time.Millisecond }),
+		arm("recut", func(a *bench.Arm) { a.Mode, a.Duration = benchrun.Recut, 100*time.Millisecond }),
 	}
 	dir := t.TempDir()
 	for _, a := range arms {
@@ -154,7 +155,7 @@ func testBench(t *testing.T, a bench.Arm, dir string) bench.Result {
 	plan.Blocks = []bench.Block{{Arms: []bench.Arm{a}, Rounds: 1}}
 	var steps []bench.Step
 	rep, err := bench.Run(t.Context(), bench.Config{
-		Command: benchCommand, Plan: plan, Dir: dir,
+		Config: benchrun.Config{Command: benchCommand, Dir: dir}, Plan: plan,
 		Progress: func(s bench.Step) { steps = append(steps, s) },
 	})
 	if err != nil {
@@ -189,11 +190,11 @@ func TestBenchEndsChildren(t *testing.T) {
 	var children []*exec.Cmd
 	began := time.Now()
 	_, err := bench.Run(ctx, bench.Config{
-		Command: func(args ...string) *exec.Cmd {
+		Config: benchrun.Config{Command: func(args ...string) *exec.Cmd {
 			cmd := benchCommand(args...)
 			children = append(children, cmd)
 			return cmd
-		},
+		}},
 		Plan: bench.CeilingPlan(bench.Options{Viewers: 1, Duration: time.Minute}),
 		Progress: func(s bench.Step) {
 			if s.Left > 0 {

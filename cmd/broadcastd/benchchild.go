@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/broadcastd/broadcastd/bench"
+	benchrun "github.com/broadcastd/broadcastd/bench/run"
 )
 
 func (p process) benchChildCommand() *cobra.Command {
@@ -13,7 +13,7 @@ func (p process) benchChildCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return bench.Child(cmd.Context(), p.in, p.out)
+			return benchrun.Child(cmd.Context(), p.in, p.out)
 		},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/broadcastd/broadcastd/bench/load"
 	"github.com/broadcastd/broadcastd/bench/mediamtx"
 	"github.com/broadcastd/broadcastd/bench/report"
+	benchrun "github.com/broadcastd/broadcastd/bench/run"
 )
 
 // bench runs a plan, shows the table, and writes the files.
@@ -31,7 +32,7 @@ func (p process) bench(cmd *cobra.Command, out benchOutput, plan bench.Plan) err
 		return err
 	}
 	rep, err := bench.Run(cmd.Context(), bench.Config{
-		Command: self, Plan: plan, MediaMTX: mtx, CPUProfile: out.cpuProfile, Progress: show.step,
+		Config: benchrun.Config{Command: self, MediaMTX: mtx, CPUProfile: out.cpuProfile}, Plan: plan, Progress: show.step,
 	})
 	show.clear()
 	if rep == nil {
@@ -61,7 +62,7 @@ func (p process) benchMediaMTX(ctx context.Context, given string, plan bench.Pla
 
 // benchVerdict refuses figures of media that came wrong, or to nobody.
 func benchVerdict(rep *report.Report) error {
-	runs, _ := rep.Runs.([]bench.Result)
+	runs, _ := rep.Runs.([]benchrun.Result)
 	for _, r := range runs {
 		switch v := r.Viewing; {
 		case v.Wrong > 0:

@@ -1,4 +1,4 @@
-package bench
+package run
 
 import (
 	"context"
@@ -61,7 +61,7 @@ func startServer(ctx context.Context, cfg Config, arm Arm, dir string) (*serverP
 		var line struct{ HTTP, MoQ, Admin string }
 		if err := json.Unmarshal([]byte(m.Line), &line); err != nil || line.MoQ == "" || line.Admin == "" {
 			s.process.stop()
-			return nil, fmt.Errorf("bench: the server says where it listens in a way that is not understood: %s", m.Line)
+			return nil, fmt.Errorf("run: the server says where it listens in a way that is not understood: %s", m.Line)
 		}
 		s.target.Addr, s.target.HTTP, s.admin = line.MoQ, line.HTTP, line.Admin
 	}

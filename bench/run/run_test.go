@@ -1,4 +1,4 @@
-package bench
+package run
 
 import (
 	"bytes"
@@ -32,35 +32,15 @@ func TestBrokenChild(t *testing.T) {
 		{"reports something else", `echo '{"event":"done"}'; cat >/dev/null`, `reports "done", want "ready"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			rep, err := Run(t.Context(), Config{
-				Plan:    CeilingPlan(Options{Viewers: 1}),
+			arm := Arm{Name: "ceiling", Party: load.Ceiling, Profile: "tv", Viewers: 1, Duration: time.Second}
+			_, err := Measure(t.Context(), Config{
 				Command: func(...string) *exec.Cmd { return exec.Command("sh", "-c", tt.script) },
 				Dir:     t.TempDir(),
-			})
+			}, arm, 0, func(Step) {})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("Run: %v, want a mention of %q", err, tt.want)
-			}
-			if rep == nil || len(rep.Tables) != 0 {
-				t.Errorf("report %+v, want one without tables", rep)
+				t.Errorf("Measure: %v, want a mention of %q", err, tt.want)
 			}
 		})
-	}
-}
-
-func TestConfigFaults(t *testing.T) {
-	bad := Arm{Name: "bad", Party: "x", Viewers: -1, Stalled: 1, Duration: time.Millisecond, Warmup: -1, Profile: "x", Mode: Join}
-	bad.Link.Rate = 1
-	p := Plan{Blocks: []Block{{Arms: []Arm{bad, {Name: "bad", Party: load.MediaMTX, Profile: "tv", Duration: time.Second}}, Rounds: maxRounds + 1}}}
-	_, err := Run(t.Context(), Config{Plan: p})
-	if err == nil {
-		t.Fatal("Run took a config full of faults")
-	}
-	for _, want := range []string{
-		"Command", "1001 rounds", "-1 viewers", "1 stalled", "duration of 1ms", "warm-up", `profile "x"`, `party "x"`, "every 0s", "rate of 1", "two arms", "no MediaMTX",
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("Run: %v, want a mention of %q", err, want)
-		}
 	}
 }
 

@@ -1,4 +1,4 @@
-package bench
+package run
 
 import (
 	"cmp"
@@ -45,7 +45,7 @@ func startProcess(cmd *exec.Cmd, j job) (*process, error) {
 	cmd.Stderr = &h.stderr
 	cmd.WaitDelay = goodbye
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("bench: %s process: %w", h.name, err)
+		return nil, fmt.Errorf("run: %s process: %w", h.name, err)
 	}
 	h.in, h.orders = in, json.NewEncoder(in)
 	go func() {
@@ -66,7 +66,7 @@ func startProcess(cmd *exec.Cmd, j job) (*process, error) {
 	}()
 	if err := h.orders.Encode(j); err != nil {
 		h.stop()
-		return nil, fmt.Errorf("bench: %s process: %w%s", h.name, err, h.stderr.text())
+		return nil, fmt.Errorf("run: %s process: %w%s", h.name, err, h.stderr.text())
 	}
 	return h, nil
 }
@@ -76,7 +76,7 @@ func (h *process) pid() int { return h.cmd.Process.Pid }
 // tell gives the child an order.
 func (h *process) tell(o order) error {
 	if err := h.orders.Encode(o); err != nil {
-		return fmt.Errorf("bench: %s process: %w%s", h.name, err, h.stderr.text())
+		return fmt.Errorf("run: %s process: %w%s", h.name, err, h.stderr.text())
 	}
 	return nil
 }
@@ -90,17 +90,17 @@ func (h *process) await(ctx context.Context, event string, limit time.Duration) 
 		switch {
 		case !ok:
 			h.stop() // then all that it wrote has been read
-			return r, fmt.Errorf("bench: the %s process ended early (%w)%s", h.name, cmp.Or(h.err, errSilent), h.stderr.text())
+			return r, fmt.Errorf("run: the %s process ended early (%w)%s", h.name, cmp.Or(h.err, errSilent), h.stderr.text())
 		case r.Event == eventError:
-			return r, fmt.Errorf("bench: %s process: %s", h.name, r.Error)
+			return r, fmt.Errorf("run: %s process: %s", h.name, r.Error)
 		case r.Event != event:
-			return r, fmt.Errorf("bench: %s process reports %q, want %q", h.name, r.Event, event)
+			return r, fmt.Errorf("run: %s process reports %q, want %q", h.name, r.Event, event)
 		}
 		return r, nil
 	case <-ctx.Done():
 		return message{}, context.Cause(ctx)
 	case <-timer.C:
-		return message{}, fmt.Errorf("bench: the %s process said nothing of being %s for %v%s", h.name, event, limit, h.stderr.text())
+		return message{}, fmt.Errorf("run: the %s process said nothing of being %s for %v%s", h.name, event, limit, h.stderr.text())
 	}
 }
 

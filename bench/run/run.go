@@ -1,12 +1,14 @@
-package bench
+package run
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,27 @@ const (
 	perProcess = 64
 )
 
+// Config says how to run.
+type Config struct {
+	// Command makes a command of this program with the given arguments. The child
+	// processes are "bench child", which has to call Child; the server is "serve".
+	Command func(args ...string) *exec.Cmd
+	// MediaMTX is the path of its binary, where it is the party.
+	MediaMTX string
+	// Dir is where temporary files go. Empty means the system's place.
+	Dir string
+	// CPUProfile, unless empty, is a file to which each arm's server writes the
+	// CPU profile of its last run, with the arm's name put before the extension.
+	// Profiling costs CPU itself.
+	CPUProfile string
+}
+
+// Measure runs an arm once; say is told what goes on.
+func Measure(ctx context.Context, cfg Config, arm Arm, round int, say func(Step)) (Result, error) {
+	r := run{cfg: cfg, arm: arm, round: round, say: say}
+	return r.measure(ctx)
+}
+
 // A run is one run in progress.
 type run struct {
 	cfg     Config
@@ -37,9 +60,9 @@ type run struct {
 	began   time.Time // the schedule; zero: not yet
 }
 
-// early reports whether media has to flow before viewers can join: an input's
+// Early reports whether media has to flow before viewers can join: an input's
 // broadcast begins with its first media.
-func (a Arm) early() bool { return a.Input != load.InputMoQ && a.Viewers > 0 }
+func (a Arm) Early() bool { return a.Input != load.InputMoQ && a.Viewers > 0 }
 
 // measure runs the arm once.
 func (r *run) measure(ctx context.Context) (res Result, err error) {
@@ -103,7 +126,7 @@ func (r *run) worker(ctx context.Context, what role, dir string, res *Result) er
 		return err
 	}
 	if m.Work == nil {
-		return errors.New("bench: a child's report lacks its result")
+		return errors.New("run: a child's report lacks its result")
 	}
 	res.Work, res.Seconds = m.Work, m.Work.Seconds
 	return nil
@@ -152,7 +175,7 @@ func (r *run) start(ctx context.Context, dir string, res *Result) (err error) {
 			return err
 		}
 	}
-	if r.arm.early() {
+	if r.arm.Early() {
 		r.began = time.Now().Add(headStart)
 		if err := r.pub.tell(order{Op: opBegin, At: r.began}); err != nil {
 			return err
@@ -214,7 +237,7 @@ func (r *run) nobody(ctx context.Context) error {
 	if done.Viewing != nil {
 		why = done.Viewing.Errors
 	}
-	return fmt.Errorf("bench: no viewer could join the %s: %q", r.arm.Party, why)
+	return fmt.Errorf("run: no viewer could join the %s: %q", r.arm.Party, why)
 }
 
 // window lets media flow and reads the meters at both ends of the window.
@@ -227,7 +250,7 @@ func (r *run) window(ctx context.Context, res *Result) error {
 	res.Began = r.began
 	from := res.Began.Add(r.arm.Warmup)
 	if time.Now().After(from) {
-		return fmt.Errorf("bench: the viewers took more than %v to join", r.arm.Warmup)
+		return fmt.Errorf("run: the viewers took more than %v to join", r.arm.Warmup)
 	}
 	for _, h := range everybody {
 		if h == nil {
@@ -289,10 +312,7 @@ func (r *run) profile(ctx context.Context) error {
 		return nil
 	}
 	ext := filepath.Ext(r.cfg.CPUProfile)
-	name := r.cfg.CPUProfile
-	if r.cfg.arms > 1 {
-		name = name[:len(name)-len(ext)] + "-" + fileName(r.arm.Name) + ext
-	}
+	name := strings.TrimSuffix(r.cfg.CPUProfile, ext) + "-" + fileName(r.arm.Name) + ext
 	f, err := os.Create(name)
 	if err != nil {
 		return err
@@ -357,7 +377,7 @@ func (r *run) collect(ctx context.Context, res *Result) error {
 			return err
 		}
 		if sent.Sent == nil || sent.Sent.Late == nil {
-			return errors.New("bench: the publisher's report lacks its result")
+			return errors.New("run: the publisher's report lacks its result")
 		}
 		res.Late = sent.Sent.Late
 	}
@@ -367,7 +387,7 @@ func (r *run) collect(ctx context.Context, res *Result) error {
 			return err
 		}
 		if seen.Viewing == nil {
-			return errors.New("bench: the viewers' report lacks its result")
+			return errors.New("run: the viewers' report lacks its result")
 		}
 		res.Viewing.Add(*seen.Viewing)
 	}
@@ -377,17 +397,17 @@ func (r *run) collect(ctx context.Context, res *Result) error {
 			return err
 		}
 		if met.Joins == nil {
-			return errors.New("bench: the joiners' report lacks its result")
+			return errors.New("run: the joiners' report lacks its result")
 		}
 		res.Joins = met.Joins
 	}
 	return nil
 }
 
-// supported says whether other processes can be measured here.
-func supported() error {
+// Supported says whether other processes can be measured here.
+func Supported() error {
 	if runtime.GOOS != "linux" {
-		return errors.New("bench: measuring other processes needs Linux's /proc")
+		return errors.New("run: measuring other processes needs Linux's /proc")
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package bench
+package run
 
 import (
 	"bufio"
@@ -95,7 +95,7 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	dec := json.NewDecoder(bufio.NewReader(in))
 	var j job
 	if err := dec.Decode(&j); err != nil {
-		return fmt.Errorf("bench: no job on standard input (this command is for broadcastd bench itself): %w", err)
+		return fmt.Errorf("run: no job on standard input (this command is for broadcastd bench itself): %w", err)
 	}
 	c := child{job: j, out: json.NewEncoder(out), orders: make(chan order)}
 	go func() { // ends with in, or with the process
@@ -149,7 +149,7 @@ func (c *child) run(ctx context.Context) error {
 	case roleRecut:
 		return c.recut(ctx, prof)
 	}
-	return fmt.Errorf("bench: there is no role %q", string(c.job.Role))
+	return fmt.Errorf("run: there is no role %q", string(c.job.Role))
 }
 
 // begin waits for the order to begin.
@@ -157,7 +157,7 @@ func (c *child) begin(ctx context.Context) (time.Time, error) {
 	select {
 	case o := <-c.orders:
 		if o.Op != opBegin {
-			return o.At, fmt.Errorf("bench: order %q, want %q", o.Op, opBegin)
+			return o.At, fmt.Errorf("run: order %q, want %q", o.Op, opBegin)
 		}
 		return o.At, nil
 	case <-ctx.Done():

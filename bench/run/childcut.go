@@ -1,4 +1,4 @@
-package bench
+package run
 
 import (
 	"bytes"
@@ -15,12 +15,12 @@ import (
 // of samples that were read already into memory that is there, or of what was read
 // into memory of its own, as what others keep has to be.
 const (
-	wayCopy      = "copy"
-	wayChunk     = "chunk"
-	wayMP4FF     = "mp4ff"
-	wayReadCopy  = "read and copy"
-	wayReadChunk = "read and chunk"
-	wayReadMP4FF = "read and mp4ff"
+	WayCopy      = "copy"
+	WayChunk     = "chunk"
+	WayMP4FF     = "mp4ff"
+	WayReadCopy  = "read and copy"
+	WayReadChunk = "read and chunk"
+	WayReadMP4FF = "read and mp4ff"
 )
 
 // cutTurns is how often each way has its turn.
@@ -58,7 +58,7 @@ func (c *child) recut(ctx context.Context, prof load.Profile) error {
 			}
 		}
 		took[way.name] += time.Since(began).Seconds() / float64(n)
-		if way.name == wayReadChunk {
+		if way.name == WayReadChunk {
 			w.Bytes += int64(n * len(frag.Data))
 		}
 		return nil
@@ -92,19 +92,19 @@ func cutWays(init, fragment []byte, ones []cmaf.Chunk) ([]cutWay, error) {
 	var other mp4ff.Cutter
 	buf := make([]byte, 0, len(fragment))
 	return []cutWay{
-		{wayCopy, func() error {
+		{WayCopy, func() error {
 			for _, o := range ones {
 				buf = append(buf[:0], o.Data...)
 			}
 			return nil
 		}},
-		{wayChunk, func() error {
+		{WayChunk, func() error {
 			for i, o := range ones {
 				buf = o.AppendTo(buf[:0], 1, uint32(i))
 			}
 			return nil
 		}},
-		{wayMP4FF, func() error {
+		{WayMP4FF, func() error {
 			other.Reset()
 			for _, o := range ones {
 				if err := other.Chunk(o.Data, uint64(o.DecodeTime), o.Samples[0].Duration, uint32(o.Samples[0].Flags)); err != nil {
@@ -113,17 +113,17 @@ func cutWays(init, fragment []byte, ones []cmaf.Chunk) ([]cutWay, error) {
 			}
 			return nil
 		}},
-		{wayReadCopy, func() error {
+		{WayReadCopy, func() error {
 			for _, o := range ones {
 				out.copied = bytes.Clone(o.Data)
 			}
 			return nil
 		}},
-		{wayReadChunk, func() error {
+		{WayReadChunk, func() error {
 			_, err := d.Write(fragment)
 			return err
 		}},
-		{wayReadMP4FF, func() error { return other.Cut(fragment) }},
+		{WayReadMP4FF, func() error { return other.Cut(fragment) }},
 	}, nil
 }
 

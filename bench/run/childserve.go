@@ -1,4 +1,4 @@
-package bench
+package run
 
 import (
 	"bufio"
@@ -28,7 +28,7 @@ func (c *child) serve(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = w, w
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("bench: the server: %w", err)
+		return fmt.Errorf("run: the server: %w", err)
 	}
 	var last tail
 	read := make(chan error, 1)
@@ -41,7 +41,7 @@ func (c *child) serve(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("bench: the server ended: %w%s", errors.Join(err), last.text())
+	return fmt.Errorf("run: the server ended: %w%s", errors.Join(err), last.text())
 }
 
 // watch reads what the server writes, and reports when it is up.
