@@ -213,12 +213,16 @@ func (s *server) wire() error {
 	if err != nil {
 		return err
 	}
-	s.site, err = site([]route{
-		{"/ingest/", itself, input},
-		{"/certificate.sha256", public, s.certs},
-		{"/api/", itself, pages},
-		{"/", public, pages},
-	})
+	compat, err := s.compatRoutes()
+	if err != nil {
+		return err
+	}
+	s.site, err = site(append(compat,
+		route{"/ingest/", itself, input},
+		route{"/certificate.sha256", public, s.certs},
+		route{"/api/", itself, pages},
+		route{"/", public, pages},
+	))
 	if err != nil {
 		return err
 	}
