@@ -29,7 +29,7 @@ type broadcasts struct {
 	ctx    context.Context // of all publishers
 	wg     sync.WaitGroup
 	target publisher.Target
-	group  time.Duration
+	group  func(input string) time.Duration
 	log    *slog.Logger
 }
 
@@ -41,7 +41,7 @@ func (o *broadcasts) open(_ context.Context, name string, target time.Duration, 
 		return nil, err
 	}
 	p, err := publisher.New(ns, publisher.Config{
-		GroupDuration: o.group, TargetLatency: target, Published: published, Log: o.log,
+		GroupDuration: o.group(name), TargetLatency: target, Published: published, Log: o.log,
 	})
 	if err != nil {
 		return nil, err

@@ -188,11 +188,11 @@ func (s *server) wire() error {
 		return err
 	}
 	s.directory = directory.New(s.relay, track.MustNamespace("stream"), s.log)
-	s.broadcasts = &broadcasts{target: s.relay, group: s.cfg.GroupDuration, log: s.log}
+	s.broadcasts = &broadcasts{target: s.relay, group: s.groupOf, log: s.log}
 	if s.live, err = s.newLive(reg); err != nil {
 		return err
 	}
-	s.sessions, err = ingest.NewRegistry(ingest.Config{Opener: s.live, Grace: grace, Log: s.log, Metrics: reg})
+	s.sessions, err = ingest.NewRegistry(ingest.Config{Opener: s.live, Limits: s.limits, Grace: grace, Log: s.log, Metrics: reg})
 	if err != nil {
 		return err
 	}
@@ -219,6 +219,7 @@ func (s *server) wire() error {
 	}
 	s.site, err = site(append(compat,
 		route{"/ingest/", itself, input},
+		route{"GET /metrics", itself, keyedMetrics(s.control, reg)},
 		route{"/certificate.sha256", public, s.certs},
 		route{"/api/", itself, pages},
 		route{"/", public, pages},

@@ -32,6 +32,8 @@ type Config struct {
 	Auth   Auth
 	Ingest Ingest
 	Log    Log
+
+	Metrics Metrics
 }
 
 // A Listener is an address to listen at, host:port; empty means off.
@@ -69,6 +71,11 @@ type Auth struct {
 // Ingest configures inputs.
 type Ingest struct {
 	Grace time.Duration // how long a lost input may take to return
+}
+
+// Metrics configures /metrics.
+type Metrics struct {
+	StreamLabel int // how many inputs get metrics of their own; 0: none
 }
 
 // Log configures logging.

@@ -79,7 +79,7 @@ func TestEveryKey(t *testing.T) {
 		"moq.drain_uri": "moqt://other.example:4443", "moq.drain_timeout": "30s", "moq.cache_bytes": "512MiB", "tls.cert": "c.pem", "tls.key": "k.pem",
 		"group_duration": "2s", "ingest.grace": "7s", "pulls": "[{name: a, url: 'https://b.example/x.m3u8'}]",
 		"auth.jwks": "https://keys.example/jwks.json", "auth.callback": "https://auth.example/ask", "auth.callback_secret": "s", "auth.loopback": "false", "trusted_proxies": "[10.0.0.0/8, '::1']",
-		"log.level": "debug", "log.format": "json",
+		"metrics.stream_label": "5", "log.level": "debug", "log.format": "json",
 	}
 	var file strings.Builder
 	var env []string

@@ -146,6 +146,10 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setPrefixes(&c.TrustedProxies, v) },
 		},
 		{
+			Name: "metrics.stream_label", Default: "0", Help: "how many inputs get metrics of their own, with the label stream, up to 1000; 0 is none",
+			set: func(c *Config, v string) error { return setCount(&c.Metrics.StreamLabel, v, 1000) },
+		},
+		{
 			Name: "log.level", Default: "info", Help: "debug, info, warn or error",
 			set: func(c *Config, v string) error { return setOne(&c.Log.Level, v, "debug", "info", "warn", "error") },
 		},
@@ -192,6 +196,15 @@ func setOne(p *string, v string, words ...string) error {
 		return fmt.Errorf("is %q, want %s", v, strings.Join(words, " or "))
 	}
 	*p = v
+	return nil
+}
+
+func setCount(p *int, v string, most int) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > most {
+		return fmt.Errorf("is %q, want a number from 0 to %d", v, most)
+	}
+	*p = n
 	return nil
 }
 

@@ -8,6 +8,13 @@ type Live interface {
 	State(sessionID string) (LiveState, bool)
 }
 
+// A Capper is a Live that knows which bitrates a running session can be held to.
+type Capper interface {
+	// CheckBitrate says why a session cannot be held to a bitrate in kbit/s, in a
+	// sentence for people.
+	CheckBitrate(sessionID string, kbits int) error
+}
+
 // A LiveState is what a session does at the moment. Zero fields are not known.
 type LiveState struct {
 	Connection Connection
@@ -71,6 +78,16 @@ func (s *Service) AttachLive(l Live) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live = l
+}
+
+func (s *Service) checkBitrate(id string, kbits int) error {
+	s.mu.RLock()
+	l, ok := s.live.(Capper)
+	s.mu.RUnlock()
+	if !ok {
+		return nil
+	}
+	return l.CheckBitrate(id, kbits)
 }
 
 // LiveState returns what a session does at the moment, if it runs.

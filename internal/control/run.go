@@ -30,6 +30,11 @@ type QualityPatch struct {
 // state that cannot follow on the present one is refused with code Invalid.
 func (s *Service) PatchSession(ctx context.Context, id string, rev uint64, p SessionPatch) (Session, error) {
 	before, _ := get(s, s.sessions, id)
+	if p.Quality.MaxBitrate != nil {
+		if err := s.checkBitrate(id, *p.Quality.MaxBitrate); err != nil {
+			return Session{}, invalid("quality.maxBitrate", "%v", err)
+		}
+	}
 	r, err := update(ctx, s, s.sessions, id, rev, func(r *Session) error {
 		changed := *r
 		changed.Metadata, changed.Custom = merge(r.Metadata, p.Metadata), merge(r.Custom, p.Custom)

@@ -172,7 +172,7 @@ func TestPause(t *testing.T) {
 		w.check("video 2040", "audio 2040", "video 2080")
 
 		w.s.Apply("sess_1", Settings{Ended: true})
-		if got := w.taken(); !strings.HasSuffix(got, "\nclose\nsess_1 ended, peak 0") {
+		if got := w.taken(); !strings.HasSuffix(got, "\nclose\nsess_1 finished, peak 0") {
 			t.Errorf("the end was %s", got)
 		}
 		if !errors.Is(c.Err(), ingest.ErrEnded) {

@@ -40,6 +40,7 @@ type Sessions interface {
 	// the one that was made ahead of it.
 	Started(ctx context.Context, name, protocol string) (Record, error)
 	// Ended closes a record. peak is the most viewers that it had at a time.
+	// reason is finished, lost, interrupted when the daemon stops, or error.
 	Ended(ctx context.Context, id, reason string, peak int) error
 }
 
@@ -217,15 +218,18 @@ func (s *Service) total(org string) *Totals {
 
 // The reasons of an end.
 const (
-	endPlanned = "ended"  // by the encoder or by request
-	endLost    = "lost"   // the input did not return
-	endFailed  = "failed" // anything else
+	endFinished    = "finished"    // by the encoder or by request
+	endInterrupted = "interrupted" // the daemon stops
+	endLost        = "lost"        // the input did not return
+	endFailed      = "error"       // anything else
 )
 
 func reasonOf(err error) string {
 	switch {
-	case err == nil, errors.Is(err, ingest.ErrEnded):
-		return endPlanned
+	case err == nil:
+		return endFinished
+	case errors.Is(err, ingest.ErrEnded):
+		return endInterrupted
 	case errors.Is(err, ingest.ErrLost):
 		return endLost
 	}
@@ -246,7 +250,7 @@ func (s *Service) end(r *run, reason error) {
 	}
 	s.ended = append(s.ended, r)
 	s.forget(now)
-	if why != endPlanned {
+	if why == endLost || why == endFailed {
 		s.total(r.rec.Org).Errors[why]++
 	}
 	s.mu.Unlock()

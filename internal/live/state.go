@@ -195,7 +195,9 @@ func (s stepSum) point(at time.Time, secs float64) Point {
 		}
 		return sum / n
 	}
-	asTime := func(sum, n float64) time.Duration { return time.Duration(math.Round(1e6*mean(sum, n))) * time.Microsecond }
+	asTime := func(sum, n float64) time.Duration {
+		return time.Duration(math.Round(1e6*mean(sum, n))) * time.Microsecond
+	}
 	p.FrameRate = mean(s.fps, s.withFPS)
 	p.IngestToPublish = asTime(s.delay, s.withDelay)
 	p.RTT, p.Jitter = asTime(s.rtt, s.withRTT), asTime(s.jitter, s.withJitter)

@@ -162,7 +162,7 @@ type KPIs struct {
 // Totals are counts since the start of the daemon.
 type Totals struct {
 	Sessions, Connections uint64
-	Errors                map[string]uint64 // sessions that ended otherwise than planned, by lost or failed
+	Errors                map[string]uint64 // sessions that ended otherwise than planned, by lost or error
 	Bytes                 uint64            // received
 	Frames, DroppedFrames uint64
 	Watched               time.Duration
