@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/moqt/relay"
 	"github.com/broadcastd/broadcastd/moqt/track"
@@ -22,12 +23,12 @@ func (s *server) newGate(rule auth.Loopback) (*auth.Gate, error) {
 }
 
 // allowPush decides about an encoder that pushes over HTTP.
-func (s *server) allowPush(r *http.Request, name string) error {
+func (s *server) allowPush(r *http.Request, name string) (fmp4.Admission, error) {
 	a, err := s.gate.Ingest(r, name)
-	if err == nil {
-		a.Close()
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return a, nil
 }
 
 // An authorizer lets the gate decide about MoQ sessions.

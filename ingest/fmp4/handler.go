@@ -2,6 +2,7 @@ package fmp4
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,10 +35,10 @@ const (
 type Config struct {
 	// Sessions holds the sessions of the inputs. It must be set.
 	Sessions *ingest.Registry
-	// Allow decides on a request before its body is read; name is the
-	// broadcast's. Its error is shown to whoever asked, with status 403. It
-	// must be set.
-	Allow func(r *http.Request, name string) error
+	// Allow decides on a request before its body is read; name is the one in its
+	// path. Its error is shown to whoever asked, with status 403 or what its
+	// HTTPStatus method says. It must be set.
+	Allow func(r *http.Request, name string) (Admission, error)
 	// Demuxer says how streams are cut. Its Name is not used.
 	Demuxer cmaf.DemuxerConfig
 	// Idle ends a request of which less than 1 KiB comes within that time.
@@ -50,6 +51,15 @@ type Config struct {
 	MaxInputs int
 	Log       *slog.Logger          // nil discards
 	Metrics   prometheus.Registerer // nil registers none
+}
+
+// An Admission lets one request publish.
+type Admission interface {
+	// Name is the broadcast's, as Config.Sessions knows it.
+	Name() string
+	// Context ends when the sender may publish no longer; its cause says why.
+	Context() context.Context
+	Close()
 }
 
 // checked returns c with its defaults filled in, or every fault at once.
@@ -122,7 +132,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "5")
 	}
 	http.Error(w, text, status)
@@ -137,9 +150,12 @@ const lingering = 500 * time.Millisecond
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (status int, text string) {
 	name, file, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/ingest/"), "/")
-	if err := h.cfg.Allow(r, name); err != nil {
-		return http.StatusForbidden, err.Error()
+	admission, err := h.cfg.Allow(r, name)
+	if err != nil {
+		return refusal(err)
 	}
+	defer admission.Close()
+	name = admission.Name()
 	if len(file) > maxFile {
 		return http.StatusRequestURITooLong, fmt.Sprintf("the path below the broadcast has %d bytes, at most %d are taken", len(file), maxFile)
 	}
@@ -168,8 +184,28 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (status int, tex
 		return http.StatusNoContent, ""
 	}
 	b := &body{h: h, rc: rc, r: r, file: file, name: name}
+	defer context.AfterFunc(admission.Context(), func() {
+		b.stop(&revokedError{context.Cause(admission.Context())})
+	})()
 	return b.serve()
 }
+
+// refusal returns the status and the sentence for a request that is not allowed.
+func refusal(err error) (status int, text string) {
+	if own, ok := errors.AsType[interface {
+		error
+		HTTPStatus() int
+	}](err); ok {
+		return own.HTTPStatus(), err.Error()
+	}
+	return http.StatusForbidden, err.Error()
+}
+
+// A revokedError says that a sender who was allowed to publish is no longer.
+type revokedError struct{ cause error }
+
+func (e *revokedError) Error() string { return e.cause.Error() }
+func (e *revokedError) Unwrap() error { return e.cause }
 
 // manifest reports whether file is a playlist, which nothing here needs.
 func manifest(file string) bool {
@@ -184,6 +220,9 @@ func manifest(file string) bool {
 // answer returns the status and the sentence for how a body ended.
 func answer(err error) (status int, text string) {
 	box, isBox := errors.AsType[*cmaf.BoxError](err)
+	if revoked, ok := errors.AsType[*revokedError](err); ok {
+		return refusal(revoked)
+	}
 	switch {
 	case err == nil:
 		return http.StatusNoContent, ""

@@ -248,11 +248,11 @@ func tracks(n int) []byte {
 // TestRefusalBeforeTheBody talks HTTP by hand, as ffmpeg with
 // -send_expect_100 does: a refusal comes instead of "100 Continue".
 func TestRefusalBeforeTheBody(t *testing.T) {
-	b := newBench(t, Config{Allow: func(_ *http.Request, name string) error {
+	b := newBench(t, Config{Allow: func(_ *http.Request, name string) (Admission, error) {
 		if name != "cam" {
-			return errors.New("not this one")
+			return nil, errors.New("not this one")
 		}
-		return nil
+		return admission{name, t.Context()}, nil
 	}}, 0)
 	host := strings.TrimSuffix(strings.TrimPrefix(b.url, "http://"), "/ingest/")
 	for _, tt := range []struct{ method, path, want string }{
@@ -275,6 +275,40 @@ func TestRefusalBeforeTheBody(t *testing.T) {
 	}
 }
 
+// A sender whose key is taken back is told so, and its next bytes are not read.
+func TestRevokedWhileSending(t *testing.T) {
+	ctx, revoke := context.WithCancelCause(t.Context())
+	b := newBench(t, Config{Allow: func(_ *http.Request, name string) (Admission, error) {
+		return admission{name, ctx}, nil
+	}, Idle: time.Minute}, 0)
+	r, w := io.Pipe()
+	defer w.Close()
+	answer := make(chan string)
+	go func() {
+		res, err := http.Post(b.url+"cam", "video/mp4", r)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		answer <- res.Status + " " + string(text)
+	}()
+	if _, err := w.Write(fixture(t, "cmaf.mp4")[:512]); err != nil {
+		t.Fatal(err)
+	}
+	revoke(unwanted{})
+	if got, want := <-answer, "401 Unauthorized the key was revoked\n"; got != want {
+		t.Errorf("the answer is %q, want %q", got, want)
+	}
+}
+
+// unwanted is a refusal with a status of its own.
+type unwanted struct{}
+
+func (unwanted) Error() string   { return "the key was revoked" }
+func (unwanted) HTTPStatus() int { return http.StatusUnauthorized }
+
 // TestErrorDoesNotWaitForTheBody sends a fault and then nothing more, over both
 // versions of HTTP.
 func TestErrorDoesNotWaitForTheBody(t *testing.T) {
@@ -282,7 +316,7 @@ func TestErrorDoesNotWaitForTheBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := New(Config{Sessions: reg, Allow: func(*http.Request, string) error { return nil }, Idle: time.Minute})
+	h, err := New(Config{Sessions: reg, Allow: anybody, Idle: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

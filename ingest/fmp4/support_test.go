@@ -34,6 +34,20 @@ func fixture(t testing.TB, name string) []byte {
 	return b
 }
 
+// An admission lets somebody send until its context ends.
+type admission struct {
+	name string
+	ctx  context.Context
+}
+
+func (a admission) Name() string             { return a.name }
+func (a admission) Context() context.Context { return a.ctx }
+func (admission) Close()                     {}
+
+func anybody(_ *http.Request, name string) (Admission, error) {
+	return admission{name, context.Background()}, nil
+}
+
 // A store keeps the broadcasts that sessions open. Its mutex is for the tests,
 // which look while inputs write.
 type store struct {
@@ -141,7 +155,7 @@ func newBench(t *testing.T, cfg Config, grace time.Duration) *bench {
 	go func() { done <- reg.Run(ctx) }()
 	cfg.Sessions = reg
 	if cfg.Allow == nil {
-		cfg.Allow = func(*http.Request, string) error { return nil }
+		cfg.Allow = anybody
 	}
 	h, err := New(cfg)
 	if err != nil {

@@ -221,7 +221,7 @@ func (g *Gate) token(v *verified, now time.Time, a attempt) (*Grant, error) {
 	}
 	grant := g.ledger.open(&Grant{
 		KeyID: v.key.ID, TokenID: v.ID, Org: v.Subject, Viewer: v.Viewer, MaxHeight: v.MaxHeight,
-		patterns: v.patterns, remote: a.remote,
+		within: v.key.Org, patterns: v.patterns, remote: a.remote,
 	}, now, time.Unix(v.Expires, 0).Add(leeway))
 	return g.counted(grant)
 }

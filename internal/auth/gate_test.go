@@ -43,26 +43,6 @@ func newKit(t *testing.T) kit {
 	return kit
 }
 
-// openGate makes a gate that runs until the test ends, and holds nothing then.
-func openGate(t testing.TB, cfg Config) *Gate {
-	t.Helper()
-	g, err := NewGate(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { defer close(done); g.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-		if n := g.ledger.size(); n != 0 {
-			t.Errorf("%d grants left, want none", n)
-		}
-	})
-	return g
-}
-
 func TestGateSession(t *testing.T) {
 	k := newKit(t)
 	const (

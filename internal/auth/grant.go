@@ -19,6 +19,7 @@ type Grant struct {
 	Viewer    string // for the watermark
 	MaxHeight int    // of pictures; zero: any
 
+	within   string // organisation of its signing key, beyond which it opens nothing; empty: any
 	hash     string // of a stream key
 	input    string // external id of a stream key's live input
 	patterns []pattern
@@ -51,13 +52,24 @@ func (g *Grant) over(cause error) {
 
 // Allows says whether the grant covers a namespace, given as its fields.
 func (g *Grant) Allows(namespace []string) bool {
-	return slices.ContainsFunc(g.patterns, func(p pattern) bool { return p.covers(namespace) })
+	return g.inside(namespace) && slices.ContainsFunc(g.patterns, func(p pattern) bool { return p.covers(namespace) })
 }
 
 // AllowsPrefix says whether the grant covers something under a prefix: a
 // session may watch what is above its stream, and sees of it what it may play.
 func (g *Grant) AllowsPrefix(prefix []string) bool {
-	return slices.ContainsFunc(g.patterns, func(p pattern) bool { return p.under(prefix) })
+	return g.inside(prefix) && slices.ContainsFunc(g.patterns, func(p pattern) bool { return p.under(prefix) })
+}
+
+// inside says whether a namespace, or what is under a prefix, can be one of the
+// organisation of the grant's key.
+func (g *Grant) inside(fields []string) bool {
+	for i, want := range []string{firstField, g.within} {
+		if g.within != "" && i < len(fields) && fields[i] != want {
+			return false
+		}
+	}
+	return true
 }
 
 // Resolve returns the namespace that the holder means with the fields it sends.

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestRequest(t *testing.T) {
+func TestB21_PagesOfOthers(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		off    bool

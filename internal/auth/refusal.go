@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"net/http"
 )
 
 // ErrRefused is what every refusal wraps.
@@ -41,6 +42,19 @@ func (e *CredentialError) Error() string { return "auth_failed: " + e.Reason }
 
 // Is makes a CredentialError a refusal.
 func (e *CredentialError) Is(err error) bool { return err == ErrRefused }
+
+// HTTPStatus returns the status of an answer over HTTP that says so.
+func (e *CredentialError) HTTPStatus() int {
+	switch e.Code {
+	case CodeWrongInput:
+		return http.StatusForbidden
+	case CodeLimited:
+		return http.StatusTooManyRequests
+	case CodeUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusUnauthorized
+}
 
 func refused(code Code, reason string) error { return &CredentialError{Code: code, Reason: reason} }
 
