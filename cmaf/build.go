@@ -66,9 +66,7 @@ func buildTrakWith(c HeaderConfig, e codec.Entry, known Header) (trak, error) {
 		t.handler, fields = typeVide, visualEntry(c.Width, c.Height)
 		t.width, t.height = uint32(c.Width)<<16, uint32(c.Height)<<16
 	}
-	for i, v := range [9]int32{0: 1 << 16, 4: 1 << 16, 8: 1 << 30} { // the unit matrix
-		t.matrix[i] = v
-	}
+	t.matrix = [9]int32{0: 1 << 16, 4: 1 << 16, 8: 1 << 30} // the unit matrix
 	config := c.Config
 	if c.Entry == "mp4a" {
 		config = esDescriptor(config)

@@ -38,7 +38,7 @@ func startServer(ctx context.Context, cfg Config, arm Arm, dir string) (*serverP
 	default:
 		const free = "127.0.0.1:0"
 		serve := cfg.Command("serve", "--state-dir", filepath.Join(dir, "state"), "--log.format", "json", "--log.level", "info",
-			"--http.listen", free, "--moq.listen", free, "--admin.listen", free)
+			"--http.listen", free, "--moq.listen", free, "--admin.listen", free, "--rtmp.listen", free, "--rtmps.listen", "")
 		j.Path, j.Args, j.Ready = serve.Path, serve.Args[1:], `"msg":"listening"`
 	}
 	self := cfg.childCommand()

@@ -141,3 +141,19 @@ func av1KeyFrame(sample []byte) bool {
 	}
 	return false
 }
+
+// AV1SequenceHeader returns the sequence header of a sample, a whole OBU with
+// its size, or nil when it has none.
+func AV1SequenceHeader(sample []byte) []byte {
+	for len(sample) > 0 {
+		o, rest, err := cutOBU(sample)
+		if err != nil {
+			return nil
+		}
+		if o.typ == obuSequenceHeader && sample[0]&2 != 0 {
+			return sample[:len(sample)-len(rest)]
+		}
+		sample = rest
+	}
+	return nil
+}

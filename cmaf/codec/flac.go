@@ -39,3 +39,34 @@ func FLAC(p []byte) (Audio, error) {
 	}
 	return a, nil
 }
+
+// FLACSamples returns how many samples of each channel a frame has (RFC 9639
+// section 9.1.1), 0 for what is no frame.
+func FLACSamples(frame []byte) int {
+	if len(frame) < 6 || frame[0] != 0xff || frame[1]&0xfc != 0xf8 {
+		return 0
+	}
+	size := int(frame[2] >> 4)
+	switch {
+	case size == 1:
+		return 192
+	case size >= 2 && size <= 5:
+		return 144 << size
+	case size >= 8:
+		return 1 << size
+	case size == 0:
+		return 0
+	}
+	at := 5 // behind the coded number, whose first byte says its length as in UTF-8
+	for b := frame[4]; b&0xc0 == 0xc0; b <<= 1 {
+		at++
+	}
+	if size -= 5; len(frame) < at+size { // 1 or 2 bytes
+		return 0
+	}
+	n := 0
+	for _, b := range frame[at : at+size] {
+		n = n<<8 | int(b)
+	}
+	return n + 1
+}

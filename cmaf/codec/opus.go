@@ -39,7 +39,7 @@ func OpusSamples(packet []byte) int {
 	if len(packet) == 0 {
 		return 0
 	}
-	frame := 0
+	var frame int
 	switch config := int(packet[0] >> 3); {
 	case config < 12: // SILK: 10, 20, 40, 60 ms
 		frame = [...]int{480, 960, 1920, 2880}[config&3]

@@ -14,7 +14,7 @@ import (
 // to copy. The key is for a terminal alone, so that it lands in no log file.
 func (p process) greet(s *server, key, file string) {
 	s.log.Info("listening",
-		"version", version, "http", addrText(s.on.http), "moq", addrText(s.on.moqTCP), "admin", addrText(s.on.admin),
+		"version", version, "http", addrText(s.on.http), "moq", addrText(s.on.moqTCP), "rtmp", addrText(s.on.rtmp), "rtmps", addrText(s.on.rtmps), "admin", addrText(s.on.admin),
 		"state_dir", s.cfg.StateDir, "certificate", s.certs.Hash(), "config", file, "after", time.Since(p.start).Round(time.Millisecond/10))
 	if s.cfg.Log.Format == "json" {
 		return // machines read the output
@@ -58,6 +58,12 @@ func (s *server) greeting(key, file string) string {
 		moq = near(s.on.moqTCP)
 		row("MoQ", "moqt://%s (QUIC), https://%s (WebTransport, and the page)", moq, moq)
 	}
+	if s.on.rtmp != nil {
+		row("RTMP", "rtmp://%s/live", near(s.on.rtmp))
+	}
+	if s.on.rtmps != nil {
+		row("RTMPS", "rtmps://%s/live", near(s.on.rtmps))
+	}
 	if s.on.admin != nil {
 		row("admin", "http://%s (/metrics /healthz /readyz)", near(s.on.admin))
 	}
@@ -87,11 +93,11 @@ Publish a test picture with ffmpeg, or replace the two inputs by your own:
     -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -g 30 -b:v 2500k -c:a aac -b:a 128k \
     -f mp4 -movflags +frag_every_frame+empty_moov+default_base_moof -flush_packets 1 \
     -method POST -send_expect_100 1 %s/ingest/cam
-
+%s
 Play it:
 
   %s/watch/%s
-`, site, site, name)
+`, site, s.rtmpLines("cam"), site, name)
 	}
 	if moq != "" {
 		fmt.Fprintf(&b, `

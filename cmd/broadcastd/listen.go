@@ -14,8 +14,8 @@ import (
 
 // The listeners. A nil one is off.
 type listeners struct {
-	http, moqTCP, admin net.Listener
-	moqUDP              net.PacketConn
+	http, moqTCP, admin, rtmp, rtmps net.Listener
+	moqUDP                           net.PacketConn
 }
 
 // listen binds every address that the settings name, or none.
@@ -29,6 +29,12 @@ func listen(c config.Config) (l listeners, err error) {
 		return l, err
 	}
 	if l.admin, err = listenTCP("admin.listen", c.Admin.Listen); err != nil {
+		return l, err
+	}
+	if l.rtmp, err = listenTCP("rtmp.listen", c.RTMP.Listen); err != nil {
+		return l, err
+	}
+	if l.rtmps, err = listenTCP("rtmps.listen", c.RTMPS.Listen); err != nil {
 		return l, err
 	}
 	if c.MoQ.Listen == "" {
@@ -65,7 +71,7 @@ func listenBoth(key, addr string) (udp net.PacketConn, tcp net.Listener, err err
 }
 
 func (l listeners) close() {
-	for _, c := range []net.Listener{l.http, l.moqTCP, l.admin} {
+	for _, c := range []net.Listener{l.http, l.moqTCP, l.admin, l.rtmp, l.rtmps} {
 		if c != nil {
 			c.Close()
 		}

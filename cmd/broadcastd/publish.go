@@ -25,12 +25,13 @@ func (p process) publishCommand() *cobra.Command {
 	var key string
 	var sel pull.Selection
 	c := &cobra.Command{
-		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-|HLS-URL]",
-		Short: "Publish a file, an encoder's output or an HLS stream to a relay",
+		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-|URL]",
+		Short: "Publish a file, an encoder's output, an HLS or RTMP stream to a relay",
 		Long: `Publishes fragmented MP4 (H.264, HEVC, AV1, AAC, Opus, FLAC) as a MoQ broadcast. A
 file is sent in real time; standard input (-, or no argument) is taken as a live
 encoder sends it. An http:// or https:// URL of an HLS playlist is pulled, live or
-VOD, fMP4 or MPEG-TS segments; of several renditions the best is taken.
+VOD, fMP4 or MPEG-TS segments; of several renditions the best is taken. An rtmp://
+or rtmps:// URL is played.
 
 ` + relayHelp + `
 
@@ -70,6 +71,13 @@ VOD, fMP4 or MPEG-TS segments; of several renditions the best is taken.
 func (p process) input(name string, sel pull.Selection, log *slog.Logger) (src ingest.Source, done func(), err error) {
 	if isHTTP(name) {
 		puller, err := newPuller(name, sel, log)
+		if err != nil {
+			return nil, nil, usageError{err}
+		}
+		return puller, func() {}, nil
+	}
+	if isRTMP(name) {
+		puller, err := newRTMPPuller(name, log)
 		if err != nil {
 			return nil, nil, usageError{err}
 		}

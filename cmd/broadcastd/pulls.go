@@ -23,6 +23,16 @@ func newPuller(url string, sel pull.Selection, log *slog.Logger) (*pull.Puller, 
 	return pull.New(pull.Config{URL: url, Renditions: sel, UserAgent: "broadcastd/" + version, Log: log})
 }
 
+// pullSource makes the input for a URL of the settings.
+func pullSource(url string, log *slog.Logger) (src ingest.Source, protocol string, err error) {
+	if isRTMP(url) {
+		src, err = newRTMPPuller(url, log)
+		return src, "rtmp", err
+	}
+	src, err = newPuller(url, pull.Selection{}, log)
+	return src, "hls", err
+}
+
 // The waits before a pull that ended is begun again.
 const (
 	pullAgain     = time.Second
@@ -31,7 +41,11 @@ const (
 	pullSettled = time.Minute
 )
 
-var errEndOfPresentation = errors.New("the presentation has ended")
+var (
+	errEndOfPresentation = errors.New("the presentation has ended")
+	// A live stream that ends may begin again; a presentation does not.
+	errStreamEnded = errors.New("the stream has ended")
+)
 
 // checkPulls checks the names in the settings, so that a fault is told at the
 // start.
@@ -45,7 +59,7 @@ func checkPulls(pulls []config.Pull) error {
 			return usageError{fmt.Errorf("pulls: two of the name %s", p.Name)}
 		}
 		seen[p.Name] = true
-		if _, err := newPuller(p.URL, pull.Selection{}, nil); err != nil {
+		if _, _, err := pullSource(p.URL, nil); err != nil {
 			return usageError{fmt.Errorf("pulls: %s: %w", p.Name, err)}
 		}
 	}
@@ -84,11 +98,11 @@ func (s *server) pull(ctx context.Context, p config.Pull) error {
 }
 
 func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) error {
-	puller, err := newPuller(p.URL, pull.Selection{}, log)
+	puller, protocol, err := pullSource(p.URL, log)
 	if err != nil {
 		return err
 	}
-	conn := s.sessions.Connect(p.Name, ingest.Peer{Addr: "pull", Protocol: "hls"})
+	conn := s.sessions.Connect(p.Name, ingest.Peer{Addr: "pull", Protocol: protocol})
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() { // somebody else may take the name
@@ -98,7 +112,11 @@ func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) 
 		case <-running.Done():
 		}
 	}()
-	if err := puller.Run(running, conn); err != nil {
+	err = puller.Run(running, conn)
+	if err == nil && protocol == "rtmp" {
+		err = errStreamEnded
+	}
+	if err != nil {
 		conn.Pause(0) // the next try has the grace to continue
 		return err
 	}

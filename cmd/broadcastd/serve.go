@@ -19,6 +19,7 @@ import (
 	"github.com/broadcastd/broadcastd/cmaf/catalog"
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
+	"github.com/broadcastd/broadcastd/ingest/rtmp"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/certs"
 	"github.com/broadcastd/broadcastd/internal/compat/streams"
@@ -82,6 +83,7 @@ type server struct {
 	live       *live.Service
 	bridge     *streams.Bridge
 	moq        *transport.Server
+	rtmp       *rtmp.Server
 	site       http.Handler
 	tcpSite    http.Handler // the same behind trusted proxies
 	admin      http.Handler
@@ -209,6 +211,9 @@ func (s *server) wire() error {
 	if err != nil {
 		return err
 	}
+	if s.rtmp, err = s.newRTMP(reg); err != nil {
+		return err
+	}
 	pages, err := web.New(s.webConfig())
 	if err != nil {
 		return err
@@ -308,6 +313,7 @@ func (s *server) run(ctx context.Context) error {
 	for _, p := range s.cfg.Pulls {
 		inputs.Go(func() error { return s.pull(inputsCtx, p) })
 	}
+	s.serveRTMP(net, netCtx)
 	if s.on.http != nil {
 		net.Go(func() error { return serveHTTP(netCtx, newHTTPServer(s.tcpSite, s.log), s.on.http) })
 	}

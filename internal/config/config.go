@@ -24,6 +24,7 @@ type Config struct {
 
 	HTTP   Listener
 	RTMP   Listener
+	RTMPS  Listener
 	SRT    Listener
 	WebRTC Listener
 	Admin  Listener

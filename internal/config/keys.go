@@ -84,8 +84,12 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setBytes(&c.MoQ.CacheBytes, v) },
 		},
 		{
-			Name: "rtmp.listen", Default: ":1935", Later: true, Help: "RTMP (TCP)",
+			Name: "rtmp.listen", Default: ":1935", Help: "RTMP (TCP)",
 			set: func(c *Config, v string) error { return setListen(&c.RTMP.Listen, v) },
+		},
+		{
+			Name: "rtmps.listen", Default: ":1936", Help: "RTMP over TLS (TCP)",
+			set: func(c *Config, v string) error { return setListen(&c.RTMPS.Listen, v) },
 		},
 		{
 			Name: "srt.listen", Default: ":8890", Later: true, Help: "SRT (UDP)",
@@ -122,7 +126,7 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) },
 		},
 		{
-			Name: "pulls", List: true, Help: "HLS presentations to pull: a list of name and url, for the broadcast stream/local/name",
+			Name: "pulls", List: true, Help: "HLS presentations and RTMP streams to pull: a list of name and url, for the broadcast stream/local/name",
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) },
 		},
 		{

@@ -32,6 +32,8 @@ type Daemon struct {
 	HTTP     string // host:port of the site
 	MoQ      string // host:port of MoQT, QUIC and WebTransport
 	Admin    string // host:port of /readyz and /metrics
+	RTMP     string // host:port
+	RTMPS    string // host:port
 	StateDir string
 	// Ready is how long the daemon took from its start to /readyz.
 	Ready time.Duration
@@ -50,6 +52,7 @@ func Start(tb testing.TB, o Options) *Daemon {
 		"BROADCASTD_MOQ__LISTEN":    addr(),
 		"BROADCASTD_ADMIN__LISTEN":  addr(),
 		"BROADCASTD_RTMP__LISTEN":   addr(),
+		"BROADCASTD_RTMPS__LISTEN":  addr(),
 		"BROADCASTD_SRT__LISTEN":    addr(),
 		"BROADCASTD_WEBRTC__LISTEN": addr(),
 	}
@@ -60,6 +63,8 @@ func Start(tb testing.TB, o Options) *Daemon {
 		HTTP:     env["BROADCASTD_HTTP__LISTEN"],
 		MoQ:      env["BROADCASTD_MOQ__LISTEN"],
 		Admin:    env["BROADCASTD_ADMIN__LISTEN"],
+		RTMP:     env["BROADCASTD_RTMP__LISTEN"],
+		RTMPS:    env["BROADCASTD_RTMPS__LISTEN"],
 		StateDir: o.StateDir,
 	}
 	cmd := exec.Command(Build(tb), append([]string{"serve"}, o.Args...)...)
