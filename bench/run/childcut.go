@@ -46,33 +46,27 @@ func (c *child) recut(ctx context.Context, prof load.Profile) error {
 	if err != nil {
 		return err
 	}
-	turn, took := 0, make(map[string]float64)
+	turns, took := 0, make(map[string]float64)
+	each := c.job.Arm.Duration / time.Duration(cutTurns*len(ways))
 	return c.work(ctx, func(w *Work) error {
-		way := ways[turn%len(ways)]
-		turn++
-		runtime.GC() // the garbage of one is not another's
-		n, began := 0, time.Now()
-		for ; n == 0 || time.Since(began) < c.job.Arm.Duration/time.Duration(cutTurns*len(ways)); n++ {
-			if err := way.do(); err != nil {
-				return err
+		turns++
+		for _, way := range ways {
+			runtime.GC() // the garbage of one is not another's
+			n, began := 0, time.Now()
+			for ; n == 0 || time.Since(began) < each; n++ {
+				if err := way.do(); err != nil {
+					return err
+				}
 			}
-		}
-		took[way.name] += time.Since(began).Seconds() / float64(n)
-		if way.name == WayReadChunk {
+			took[way.name] += time.Since(began).Seconds() / float64(n)
 			w.Bytes += int64(n * len(frag.Data))
 		}
 		return nil
 	}, func() error { return nil }, func(w *Work) error {
-		w.Group, w.Ways = int64(len(frag.Data)), took
 		for name := range took {
-			n := turn / len(ways) // whole turns, and one more for those that began another
-			for _, way := range ways[:turn%len(ways)] {
-				if way.name == name {
-					n++
-				}
-			}
-			took[name] /= float64(max(n, 1))
+			took[name] /= float64(turns)
 		}
+		w.Group, w.Ways = int64(len(frag.Data)), took
 		return nil
 	})
 }

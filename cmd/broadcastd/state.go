@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"strings"
 )
 
@@ -56,34 +54,4 @@ func cacheBytes(configured int64) int64 {
 		have = min(have, memTotal(string(text)))
 	}
 	return min(have/4, most)
-}
-
-// memTotal returns what /proc/meminfo says that the machine has, in bytes.
-func memTotal(meminfo string) int64 {
-	for line := range strings.Lines(meminfo) {
-		rest, ok := strings.CutPrefix(line, "MemTotal:")
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-		if err == nil && n > 0 && n < math.MaxInt64>>10 {
-			return n << 10
-		}
-	}
-	return math.MaxInt64
-}
-
-// limitMemory tells the garbage collector what the container may use, unless
-// GOMEMLIMIT says so. A tenth is left for what is not on the heap.
-func (p process) limitMemory() {
-	if p.getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	text, err := os.ReadFile("/sys/fs/cgroup/memory.max")
-	if err != nil {
-		return
-	}
-	if limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && limit > 0 {
-		debug.SetMemoryLimit(limit / 10 * 9)
-	}
 }
