@@ -12,13 +12,10 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
-	"github.com/broadcastd/broadcastd/cmaf/catalog"
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/config"
-	"github.com/broadcastd/broadcastd/internal/directory"
 	"github.com/broadcastd/broadcastd/internal/live"
-	"github.com/broadcastd/broadcastd/internal/web"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/publisher"
 )
@@ -90,45 +87,6 @@ func (b planned) Close(reason error) error {
 		reason = nil
 	}
 	return b.Broadcast.Close(reason)
-}
-
-// A lister is the web.Lister: it shows to whom the gate lets in what they may
-// play.
-type lister struct {
-	d    *directory.Directory
-	gate *auth.Gate
-}
-
-// Broadcasts implements web.Lister.
-func (l lister) Broadcasts(r *http.Request) ([]web.Broadcast, error) {
-	visible, err := l.gate.Page(r)
-	if err != nil {
-		return nil, err
-	}
-	var list []web.Broadcast
-	for _, e := range l.d.List() {
-		if !visible(e.Namespace.Fields()) {
-			continue
-		}
-		path := e.Namespace.Path()
-		_, name, _ := strings.Cut(path, "/")
-		b := web.Broadcast{Name: name, Namespace: path, Since: e.Since}
-		if c := e.Catalog; c != nil {
-			b.Live = !c.IsComplete && len(c.Tracks) > 0
-			for _, t := range c.Tracks {
-				b.Tracks = append(b.Tracks, webTrack(t))
-			}
-		}
-		list = append(list, b)
-	}
-	return list, nil
-}
-
-func webTrack(t catalog.Track) web.Track {
-	return web.Track{
-		Name: t.Name, Role: t.Role, Codec: t.Codec, Width: t.Width, Height: t.Height,
-		Framerate: t.FrameRate, Bitrate: t.Bitrate, SampleRate: t.SampleRate,
-	}
 }
 
 // own returns the host names that our pages are served under.

@@ -20,6 +20,7 @@ import (
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/ingest/rtmp"
+	"github.com/broadcastd/broadcastd/internal/api"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/certs"
 	"github.com/broadcastd/broadcastd/internal/compat/streams"
@@ -82,6 +83,7 @@ type server struct {
 	sessions   *ingest.Registry
 	live       *live.Service
 	bridge     *streams.Bridge
+	api        *api.Handler
 	moq        *transport.Server
 	rtmp       *rtmp.Server
 	site       http.Handler
@@ -222,11 +224,13 @@ func (s *server) wire() error {
 	if err != nil {
 		return err
 	}
-	s.site, err = site(append(compat,
+	if s.api, err = s.newAPI(rule); err != nil {
+		return err
+	}
+	s.site, err = site(append(append(compat, routesOf(s.api)...),
 		route{"/ingest/", itself, input},
 		route{"GET /metrics", itself, keyedMetrics(s.control, reg)},
 		route{"/certificate.sha256", public, s.certs},
-		route{"/api/", itself, pages},
 		route{"/", public, pages},
 	))
 	if err != nil {
@@ -258,7 +262,7 @@ func showsKey(r *http.Request) bool {
 }
 
 func (s *server) webConfig() web.Config {
-	c := web.Config{Lister: lister{s.directory, s.gate}, CertificateHashes: s.certs.Hashes}
+	c := web.Config{}
 	if s.on.moqUDP != nil {
 		c.MoQURL = moqURL(s.cfg, s.on.moqUDP.LocalAddr())
 	}
@@ -321,6 +325,13 @@ func (s *server) run(ctx context.Context) error {
 		net.Go(func() error { return s.moq.Serve(netCtx, s.on.moqUDP) })
 		s.serveMoQTCP(net, netCtx)
 	}
+	forget, err := s.announce()
+	if err != nil {
+		s.log.Warn("commands on this machine have to be told --server", "err", err)
+	} else {
+		defer forget()
+	}
+	defer context.AfterFunc(netCtx, s.api.Close)() // event streams would hold the end up
 	s.ready.Store(true)
 
 	var cause error

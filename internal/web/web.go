@@ -6,11 +6,9 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io/fs"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -21,50 +19,16 @@ import (
 //go:embed dist
 var dist embed.FS
 
-// Config configures a Handler. Only Lister must be set.
+// Config configures a Handler. The zero value is ready to use.
 type Config struct {
-	Lister Lister
 	// MoQURL gives the WebTransport address for whoever sent the request,
-	// such as "https://example.org:4443". Nil means port 4443 of the host that the
-	// request names. The page may connect to this address and no other.
+	// such as "https://example.org:4443". Nil, or an empty one, means that there is
+	// none. The page may connect to this address and no other.
 	MoQURL func(*http.Request) string
-	// CertificateHashes gives the SHA-256, in hexadecimal, of each certificate
-	// that may stand at that address, the one in use first. None, and a nil
-	// function, mean that browsers trust the certificate by its issuer.
-	CertificateHashes func() []string
-	// Now is the clock that delays are measured against. Nil means time.Now.
-	Now func() time.Time
 }
 
-// checked returns c with its defaults filled in.
-func (c Config) checked() (Config, error) {
-	if c.Lister == nil {
-		return c, errors.New("web: Config.Lister is nil")
-	}
-	if c.MoQURL == nil {
-		c.MoQURL = samePlace
-	}
-	if c.CertificateHashes == nil {
-		c.CertificateHashes = func() []string { return nil }
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	return c, nil
-}
-
-// samePlace is port 4443 of the host that the browser asked for.
-func samePlace(r *http.Request) string {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return "https://" + net.JoinHostPort(strings.Trim(host, "[]"), "4443")
-}
-
-// A Handler serves the pages, their assets and the list of broadcasts. It
-// answers the paths `/`, `/watch/{id}`, `/assets/…`, `/favicon.ico` and
-// `/api/v1/broadcasts`, and 404 to any other.
+// A Handler serves the pages and their assets. It answers the paths `/`,
+// `/watch/{id}`, `/assets/…` and `/favicon.ico`, and 404 to any other.
 type Handler struct {
 	c      Config
 	mux    *http.ServeMux
@@ -74,11 +38,11 @@ type Handler struct {
 
 // New reads the embedded pages.
 func New(c Config) (*Handler, error) {
-	c, err := c.checked()
-	if err != nil {
-		return nil, err
+	if c.MoQURL == nil {
+		c.MoQURL = func(*http.Request) string { return "" }
 	}
 	h := &Handler{c: c, mux: http.NewServeMux(), assets: map[string]asset{}}
+	var err error
 	if h.page, err = readAsset("dist/index.html"); err != nil {
 		return nil, err
 	}
@@ -95,7 +59,6 @@ func New(c Config) (*Handler, error) {
 	h.mux.HandleFunc("GET /watch/{id}", h.servePage)
 	h.mux.HandleFunc("GET /assets/{name}", h.serveAsset)
 	h.mux.HandleFunc("GET /favicon.ico", h.serveIcon)
-	h.mux.HandleFunc("GET /api/v1/broadcasts", h.serveList)
 	return h, nil
 }
 

@@ -3,7 +3,6 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,49 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/broadcastd/broadcastd/internal/golden"
 )
 
-type fixed []Broadcast
-
-func (f fixed) Broadcasts(*http.Request) ([]Broadcast, error) { return f, nil }
-
-type refusing struct{}
-
-func (refusing) Broadcasts(*http.Request) ([]Broadcast, error) {
-	return nil, errors.New("not for you")
-}
-
-func TestListIsRefusedWithASentence(t *testing.T) {
-	h, err := New(Config{Lister: refusing{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/broadcasts", nil))
-	if got, want := fmt.Sprint(w.Code, " ", w.Body), "403 not for you\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-var demo = Broadcast{
-	Name: "local/demo", Namespace: "stream/local/demo", Live: true,
-	Since: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC),
-	Tracks: []Track{
-		{Name: "video", Role: "video", Codec: "avc1.64001f", Width: 1280, Height: 720, Framerate: 30, Bitrate: 2500000},
-		{Name: "audio", Role: "audio", Codec: "mp4a.40.2", SampleRate: 48000},
-	},
-}
-
-func newHandler(t *testing.T, c Config) *Handler {
+func newHandler(t *testing.T) *Handler {
 	t.Helper()
-	if c.Lister == nil {
-		c.Lister = fixed{demo, {Name: "local/cam", Namespace: "stream/local/cam"}}
-	}
-	c.Now = func() time.Time { return time.Date(2026, 11, 20, 12, 30, 1, 234567890, time.UTC) }
-	h, err := New(c)
+	h, err := New(Config{MoQURL: func(r *http.Request) string { return "https://" + strings.Replace(r.Host, "8080", "4443", 1) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +56,8 @@ func assetNames(t *testing.T) []string {
 }
 
 func TestHeaders(t *testing.T) {
-	h := newHandler(t, Config{CertificateHashes: func() []string { return []string{"00ff", "11ee"} }})
-	targets := []string{"/", "/watch/demo", "/favicon.ico", "/api/v1/broadcasts", "/nothing", "/watch/", "/watch/a/b", "/assets/", "/assets/nothing.js"}
+	h := newHandler(t)
+	targets := []string{"/", "/watch/demo", "/favicon.ico", "/nothing", "/watch/", "/watch/a/b", "/assets/", "/assets/nothing.js"}
 	for _, target := range append(targets, assetNames(t)...) {
 		name := regexp.MustCompile(`-\w{10}\.`).ReplaceAllString(target, "-HASH.")
 		t.Run(name, func(t *testing.T) {
@@ -109,42 +72,6 @@ func TestHeaders(t *testing.T) {
 			}
 			golden.Check(t, file, []byte(strings.ReplaceAll(text, "\r", "")))
 		})
-	}
-}
-
-func TestBroadcasts(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		c    Config
-	}{
-		{"live", Config{CertificateHashes: func() []string { return []string{"00ff", "11ee"} }}},
-		{"empty", Config{Lister: fixed(nil), MoQURL: func(*http.Request) string { return "https://relay.example:4443/moq" }}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			golden.Check(t, "broadcasts-"+tt.name+".json", body(t, do(newHandler(t, tt.c), "GET", "/api/v1/broadcasts")))
-		})
-	}
-}
-
-func TestListerKeepsItsSlice(t *testing.T) {
-	f := fixed{{Name: "local/cam"}}
-	do(newHandler(t, Config{Lister: f}), "GET", "/api/v1/broadcasts")
-	if f[0].Tracks != nil {
-		t.Error("the handler wrote into the Lister's slice")
-	}
-}
-
-func TestSamePlace(t *testing.T) {
-	for _, tt := range []struct{ host, want string }{
-		{"localhost:8080", "https://localhost:4443"},
-		{"media.example", "https://media.example:4443"},
-		{"192.0.2.7:80", "https://192.0.2.7:4443"},
-		{"[2001:db8::1]:8080", "https://[2001:db8::1]:4443"},
-		{"[2001:db8::1]", "https://[2001:db8::1]:4443"},
-	} {
-		if got := samePlace(&http.Request{Host: tt.host}); got != tt.want {
-			t.Errorf("samePlace(%q) = %q, want %q", tt.host, got, tt.want)
-		}
 	}
 }
 
@@ -163,7 +90,7 @@ func TestPolicyTakesOriginsOnly(t *testing.T) {
 }
 
 func TestNotModified(t *testing.T) {
-	h := newHandler(t, Config{})
+	h := newHandler(t)
 	for _, target := range append([]string{"/", "/watch/demo"}, assetNames(t)...) {
 		plain := do(h, "GET", target).Header.Get("ETag")
 		packed := do(h, "GET", target, "Accept-Encoding", "gzip").Header.Get("ETag")
@@ -180,7 +107,7 @@ func TestNotModified(t *testing.T) {
 }
 
 func TestGzipHoldsTheSame(t *testing.T) {
-	h := newHandler(t, Config{})
+	h := newHandler(t)
 	for _, target := range append([]string{"/"}, assetNames(t)...) {
 		z, err := gzip.NewReader(do(h, "GET", target, "Accept-Encoding", "gzip").Body)
 		if err != nil {
@@ -217,8 +144,8 @@ func TestAcceptsGzip(t *testing.T) {
 }
 
 func TestMethods(t *testing.T) {
-	h := newHandler(t, Config{})
-	for _, target := range []string{"/", "/watch/demo", "/api/v1/broadcasts"} {
+	h := newHandler(t)
+	for _, target := range []string{"/", "/watch/demo"} {
 		if res := do(h, "POST", target); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
 			t.Errorf("POST %s: %s, Allow %q, want 405 and GET, HEAD", target, res.Status, res.Header.Get("Allow"))
 		}
@@ -243,7 +170,7 @@ func TestPageHasNothingInline(t *testing.T) {
 
 // Each asset is used, each used one is there, and together they are small.
 func TestAssets(t *testing.T) {
-	h := newHandler(t, Config{})
+	h := newHandler(t)
 	names := assetNames(t)
 	size := 0
 	for name, a := range h.assets {
@@ -257,11 +184,5 @@ func TestAssets(t *testing.T) {
 	}
 	if size > 40<<10 {
 		t.Errorf("the assets have %d bytes, want 40 KiB at most", size)
-	}
-}
-
-func TestNewWantsALister(t *testing.T) {
-	if _, err := New(Config{}); err == nil {
-		t.Error("New without a Lister succeeded")
 	}
 }

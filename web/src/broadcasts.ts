@@ -59,7 +59,10 @@ export function pollBroadcasts(clock: ServerClock, got: (l: Listing) => void, lo
       const sent = Date.now();
       const answer = await fetch(listPath(), { cache: "no-store", signal: AbortSignal.timeout(5000) });
       const received = Date.now();
-      if (answer.status === 403) return lost(`The server refuses: ${(await answer.text()).trim().slice(0, 200)}.`, true);
+      if (answer.status === 403) {
+        const problem = (await answer.json()) as { detail: string };
+        return lost(`The server refuses: ${problem.detail.slice(0, 200)}.`, true);
+      }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const listing = (await answer.json()) as Listing;
       clock.sample(sent, received, Date.parse(listing.time));

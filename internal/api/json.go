@@ -1,0 +1,130 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// maxDepth is how deep the objects and lists of a body may nest.
+const maxDepth = 32
+
+// A jsonError says where in a body something is wrong.
+type jsonError struct {
+	field  string // such as settings.allowFrom[1]; empty for the whole
+	reason string
+	names  bool // the JSON is fine, but a name in it is none of the schema
+}
+
+// checkJSON checks what encoding/json lets pass: one value and nothing behind
+// it, UTF-8, no deeper than maxDepth, no name twice in one object.
+func checkJSON(body []byte) *jsonError {
+	if !utf8.Valid(body) {
+		return &jsonError{reason: "the body is not UTF-8"}
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := checkValue(d, "", 0); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return &jsonError{reason: "something follows the JSON value"}
+	}
+	return nil
+}
+
+// checkValue checks the next value of d, which stands at field.
+func checkValue(d *json.Decoder, field string, depth int) *jsonError {
+	t, err := d.Token()
+	if err != nil {
+		return syntaxError(d, field, err)
+	}
+	open, ok := t.(json.Delim)
+	if !ok {
+		return nil
+	}
+	if depth++; depth > maxDepth {
+		return &jsonError{field: field, reason: fmt.Sprintf("objects and lists nest deeper than %d", maxDepth)}
+	}
+	seen := map[string]bool{}
+	for i := 0; d.More(); i++ {
+		inner := field + "[" + strconv.Itoa(i) + "]"
+		if open == '{' {
+			t, err := d.Token()
+			name, ok := t.(string)
+			if err != nil || !ok {
+				return syntaxError(d, field, err)
+			}
+			if inner = join(field, name); seen[name] {
+				return &jsonError{field: inner, reason: "the name stands twice in its object"}
+			}
+			seen[name] = true
+		}
+		if err := checkValue(d, inner, depth); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil { // the closing one
+		return syntaxError(d, field, err)
+	}
+	return nil
+}
+
+func syntaxError(d *json.Decoder, field string, err error) *jsonError {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &jsonError{field: field, reason: "the JSON ends too early"}
+	}
+	return &jsonError{field: field, reason: fmt.Sprintf("no JSON at byte %d: %v", d.InputOffset(), err)}
+}
+
+// maxField bounds the name of a field in an answer, because it is what the
+// client sent.
+const maxField = 200
+
+func join(field, name string) string {
+	if len(name) > maxField {
+		name = name[:maxField] + "…"
+	}
+	if field == "" {
+		return name
+	}
+	return field + "." + name
+}
+
+// checkNames checks that the names in a body are those of its schema to the
+// letter: huma and encoding/json fold their case.
+func checkNames(r huma.Registry, s *huma.Schema, value any, field string) *jsonError {
+	for s != nil && s.Ref != "" {
+		s = r.SchemaFromRef(s.Ref)
+	}
+	if s == nil {
+		return nil
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		closed, _ := s.AdditionalProperties.(bool)
+		closed = !closed && s.AdditionalProperties != nil && len(s.Properties) > 0
+		for name, inner := range v {
+			p, ok := s.Properties[name]
+			if !ok && closed {
+				return &jsonError{field: join(field, name), reason: "unexpected property", names: true}
+			}
+			if err := checkNames(r, p, inner, join(field, name)); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i, inner := range v {
+			if err := checkNames(r, s.Items, inner, field+"["+strconv.Itoa(i)+"]"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
