@@ -266,6 +266,23 @@ func (f *trackSink) Close() error {
 	return nil
 }
 
+// SessionID returns the id of the session that the connection has joined, empty
+// if there is none or it has no name.
+func (c *Conn) SessionID() string {
+	c.mu.Lock()
+	s := c.s
+	c.mu.Unlock()
+	if s == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.observer == nil {
+		return ""
+	}
+	return s.observer.SessionID()
+}
+
 // Joined reports whether the connection has had a track, and so the session.
 func (c *Conn) Joined() bool {
 	c.mu.Lock()

@@ -68,7 +68,7 @@ func NewSession(conn Conn, cfg Config) (*Session, error) {
 		drain: make(chan struct{}),
 		done:  make(chan struct{}),
 	}
-	s.cfg.Log = cfg.Log.With("session", s.id)
+	s.cfg.Log = cfg.Log.With("moqt_session", s.id)
 	if s.met = cfg.Metrics; s.met == nil {
 		s.met = NewMetrics(cfg.Registerer)
 	}

@@ -30,25 +30,25 @@ type broadcasts struct {
 	log    *slog.Logger
 }
 
-// open begins to publish an input, for players that are asked for a delay of
-// target. published hears how long chunks took.
-func (o *broadcasts) open(_ context.Context, name string, target time.Duration, published func(time.Duration)) (live.Output, error) {
+// open begins to publish an input.
+func (o *broadcasts) open(_ context.Context, what live.Opening) (live.Output, error) {
+	name, log := what.Name, o.log.With("session", what.Session)
 	ns, err := namespaceOf(name)
 	if err != nil {
 		return nil, err
 	}
 	p, err := publisher.New(ns, publisher.Config{
-		GroupDuration: o.group(name), TargetLatency: target, Published: published, Log: o.log,
+		GroupDuration: o.group(name), TargetLatency: what.TargetLatency, Published: what.Published, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	o.wg.Go(func() {
 		if err := p.Run(o.ctx, o.target); err != nil && o.ctx.Err() == nil {
-			o.log.Error("publishing ended", "namespace", ns.Path(), "err", err)
+			log.Error("publishing ended", "namespace", ns.Path(), "err", err)
 		}
 	})
-	return planned{publisher.NewTimeline(p, publisher.TimelineConfig{Log: o.log}), p}, nil
+	return planned{publisher.NewTimeline(p, publisher.TimelineConfig{Log: log}), p}, nil
 }
 
 // namespaceOf returns the namespace of an input: of an ad-hoc one by its name,

@@ -36,8 +36,11 @@ type body struct {
 
 // serve reads the body to its end and returns the answer.
 func (b *body) serve() (status int, text string) {
-	log := b.h.cfg.Log.With("broadcast", b.name, "remote", b.r.RemoteAddr)
 	err := b.read()
+	log := b.h.cfg.Log.With("broadcast", b.name, "remote", b.r.RemoteAddr)
+	if b.in != nil && b.in.conn.SessionID() != "" {
+		log = log.With("session", b.in.conn.SessionID())
+	}
 	status, text = answer(err)
 	switch {
 	case status >= 500:

@@ -83,9 +83,9 @@ func inBubble(t *testing.T, cfg Config, f func(*testing.T, *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t}
 		cfg.Sessions = w
-		cfg.Open = func(_ context.Context, name string, target time.Duration, published func(time.Duration)) (Output, error) {
-			w.note("open %s, target %v", name, target)
-			return &output{w, published}, nil
+		cfg.Open = func(_ context.Context, o Opening) (Output, error) {
+			w.note("open %s as %s, target %v", o.Name, o.Session, o.TargetLatency)
+			return &output{w, o.Published}, nil
 		}
 		cfg.Namespace = func(name string) (track.Namespace, error) { return track.NewNamespace("stream", "local", name) }
 		cfg.Name = func(ns track.Namespace) (string, bool) { return ns.Fields()[2], true }

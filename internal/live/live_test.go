@@ -20,7 +20,7 @@ func TestSessionAcrossReturn(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, w *world) {
 		c := w.inputs.Connect("cam", ingest.Peer{Addr: "a", Protocol: "fmp4", UserAgent: "Lavf/61\x00\n"})
 		write(t, add(t, c, "video", videoHeader(720)), frame(0, 100, true))
-		w.check("started cam over fmp4", "open cam, target 0s", "add video", "video 0")
+		w.check("started cam over fmp4", "open cam as sess_1, target 0s", "add video", "video 0")
 		c.Pause(0)
 		if st, ok := w.s.State("sess_1"); !ok || st.Connection.State != "lost" || st.Connection.UserAgent != "Lavf/61" {
 			t.Errorf("State = %+v, %t, want a lost connection of Lavf/61", st.Connection, ok)
@@ -189,7 +189,7 @@ func TestSettingsFromTheStart(t *testing.T) {
 		w.preset = Settings{Paused: true, TargetLatency: 400 * time.Millisecond}
 		c := w.inputs.Connect("cam", ingest.Peer{})
 		write(t, add(t, c, "video", videoHeader(720)), frame(0, 1, true))
-		w.check("started cam over ", "open cam, target 400ms", "add video")
+		w.check("started cam over ", "open cam as sess_1, target 400ms", "add video")
 		w.s.Apply("sess_1", Settings{TargetLatency: 2 * time.Second})
 		w.check("target 2s")
 	})

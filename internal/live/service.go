@@ -51,6 +51,16 @@ type Output interface {
 	SetTargetLatency(d time.Duration)
 }
 
+// An Opening is a broadcast that is to be made.
+type Opening struct {
+	Name          string // of the input
+	Session       string // id, for the log
+	TargetLatency time.Duration
+	// Published is to be told how long after it came each chunk was published. It
+	// does not block.
+	Published func(time.Duration)
+}
+
 // A Relay is where viewers and MoQ publishers are. *relay.Relay is one.
 type Relay interface {
 	Publications
@@ -60,10 +70,8 @@ type Relay interface {
 
 // Config configures a Service. Open, Namespace and Sessions must be set.
 type Config struct {
-	// Open makes the broadcast that viewers get of an input. published is to be
-	// told how long after it came a chunk was published; it must not be called
-	// back from a call on the broadcast's Close.
-	Open func(ctx context.Context, name string, target time.Duration, published func(time.Duration)) (Output, error)
+	// Open makes the broadcast that viewers get of an input.
+	Open func(context.Context, Opening) (Output, error)
 	// Namespace returns the namespace of an input, and Name the input of one.
 	Namespace func(name string) (track.Namespace, error)
 	Name      func(track.Namespace) (name string, ok bool)
@@ -175,7 +183,7 @@ func (s *Service) Open(ctx context.Context, name string, p ingest.Peer) (cmaf.Br
 	if err != nil {
 		return nil, err
 	}
-	r.out, err = s.cfg.Open(ctx, name, r.settings.TargetLatency, r.published)
+	r.out, err = s.cfg.Open(ctx, Opening{Name: name, Session: r.rec.ID, TargetLatency: r.settings.TargetLatency, Published: r.published})
 	if err != nil {
 		s.end(r, err)
 		return nil, err

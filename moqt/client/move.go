@@ -54,7 +54,7 @@ func (c *Client) move(ctx context.Context, l *link) (*link, error) {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.mu.Unlock()
-	c.log.Info("moving to another session", "session", next.s.ID(), "from", l.s.ID(), "subscriptions", len(subs), "namespaces", len(anns))
+	c.log.Info("moving to another session", "moqt_session", next.s.ID(), "from", l.s.ID(), "subscriptions", len(subs), "namespaces", len(anns))
 
 	answers := make(chan bool, len(subs))
 	for _, s := range subs {

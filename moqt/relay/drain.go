@@ -108,7 +108,7 @@ func (r *Relay) goaway(now time.Time, p *peer, d *draining) {
 		uri = p.scheme(u.Scheme) + "://" + u.Host + p.path()
 	}
 	if err := p.s.Goaway(uri, left); err != nil {
-		r.cfg.Log.Debug("GOAWAY failed", "session", p.s.ID(), "err", err)
+		r.cfg.Log.Debug("GOAWAY failed", "moqt_session", p.s.ID(), "err", err)
 	}
 }
 

@@ -78,7 +78,7 @@ func (p *peer) admit() (Permit, error) {
 			Conn: info, Path: cmp.Or(info.Path, setup.Path), Tokens: setup.Tokens,
 		})
 		if p.refusal != nil {
-			p.r.cfg.Log.Info("session refused", "session", p.s.ID(), "remote", info.Remote.String(), "err", p.refusal)
+			p.r.cfg.Log.Info("session refused", "moqt_session", p.s.ID(), "remote", info.Remote.String(), "err", p.refusal)
 		}
 	})
 	return p.permit, p.refusal
@@ -335,7 +335,7 @@ func (r *Relay) connect(a actConnect) {
 			result := "accepted"
 			if err != nil {
 				result = "refused"
-				r.cfg.Log.Debug("upstream subscription failed", "track", a.name, "session", s.ID(), "err", err)
+				r.cfg.Log.Debug("upstream subscription failed", "track", a.name, "moqt_session", s.ID(), "err", err)
 			}
 			r.metrics.connects.WithLabelValues(result).Inc()
 			r.post(func(now time.Time) []action {
