@@ -38,6 +38,8 @@ check:
 	go vet ./...
 	$(GOLANGCI) run
 	.ci/fuzz 20000x
+	.ci/promtool check rules deploy/alerts.yaml
+	BROADCASTD_PROMTOOL=required go test -count=1 -run TestMetrics ./test/e2e
 
 # Every goal of the project, row by row, in three rounds: within ten minutes, and
 # once a minute or two to build MediaMTX. bench-cpu takes the rows of CPU per GB
