@@ -5,7 +5,7 @@ GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.7.2
 
 # Tests of the whole start daemons and browsers, which must not share the
 # machine with other tests. Those of conformance start nothing.
-UNIT = $$(go list ./... | grep -vE '/test/(browser|e2e|harness)')
+UNIT = $$(go list ./... | grep -vE '/test/(browser|e2e|harness|matrix)')
 
 .PHONY: run build test unit check interop matrix bench bench-cpu bench-full soak web
 
@@ -21,7 +21,7 @@ test:
 	$(MAKE) unit
 	npm --prefix web test
 	npm --prefix web run check
-	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/browser ./test/e2e
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -p 1 -parallel 6 -timeout 5m ./test/browser ./test/e2e ./test/matrix
 
 # What needs no browser. Allocations are counted apart, because the race
 # detector makes its own; most of the simulator's seeds and minutes of virtual
@@ -72,5 +72,8 @@ soak:
 	go test -count=1 -timeout 24h -v -run Seeds ./moqt/relay/sim -sim.seeds=100000
 	go test -count=1 -timeout 24h -v -run Churn ./moqt/relay/sim -churn.cycles=100000
 
+# Every protocol and codec that an input takes, from real senders: a few minutes,
+# and once a minute or two to build MediaMTX. It writes the table in docs/ingest.md.
 matrix:
-	@echo "make $@: there is nothing behind it yet"
+	.ci/deps
+	BROADCASTD_TEST_TOOLS=required go test -count=1 -parallel 4 -timeout 30m ./test/matrix -matrix -update

@@ -18,7 +18,7 @@ require (
 )
 
 require (
-	github.com/abema/go-mp4 v1.7.1 // indirect
+	github.com/abema/go-mp4 v1.7.1
 	github.com/benburkert/openpgp v0.0.0-20160410205803-c2471f86866c // indirect
 	github.com/bluenviron/gohlslib/v2 v2.4.4 // indirect
 	github.com/bluenviron/gortmplib v1.0.2

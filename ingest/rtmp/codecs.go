@@ -23,10 +23,7 @@ func newSetup(entry string, config, frame []byte, width, height int) (setup, err
 	var err error
 	switch entry {
 	case "vp09":
-		// Encoders write the record with the box's version and flags, or without.
-		if len(config) >= 12 && config[0] == 1 && uint24(config[1:]) == 0 {
-			c.Config = config[4:]
-		}
+		c.Config = vp9Config(config)
 		if f, ok := codec.ParseVP9Frame(frame); ok && f.Key {
 			c.Width, c.Height = f.Width, f.Height
 		}
@@ -65,6 +62,31 @@ func needsFrame(entry string) bool {
 		return true
 	}
 	return false
+}
+
+// keyFrames tells a track's key frames from their bytes.
+func keyFrames(entry string, config []byte) codec.KeyFrames {
+	e, err := codec.EntryOf(entry)
+	if err != nil || e.Video == nil {
+		return codec.KeyFrames{}
+	}
+	if entry == "vp09" {
+		config = vp9Config(config)
+	}
+	v, err := e.Video(config)
+	if err != nil {
+		return codec.KeyFrames{} // whoever makes the header says so
+	}
+	return v.KeyFrames
+}
+
+// vp9Config returns the configuration record, which encoders write with the
+// version and flags of its box, or without.
+func vp9Config(p []byte) []byte {
+	if len(p) >= 12 && p[0] == 1 && uint24(p[1:]) == 0 {
+		return p[4:]
+	}
+	return p
 }
 
 // opusConfig turns an identification header (RFC 7845 section 5.1) into the

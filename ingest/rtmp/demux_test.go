@@ -248,6 +248,22 @@ close video2`
 	}
 }
 
+// What does not say whether it is a key frame is looked into.
+func TestKeyFramesWithoutFrameType(t *testing.T) {
+	s := newScript(t)
+	for i, hex := range []string{"9061766331" + avcConfig, "8361766331 0000000141", "8361766331 0000000165", "8361766331 0000000141"} {
+		if _, err := s.d.message(message{typeVideo, uint32(40 * i), unhex(t, hex)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.d.close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.b.String(), "add video avc1.64000d\nvideo 7200+3600* 10800+3600\nclose video"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestAggregate(t *testing.T) {
 	s := newScript(t)
 	tag := func(typ byte, at uint32, hex string) []byte {

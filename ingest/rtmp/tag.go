@@ -13,6 +13,7 @@ type packet struct {
 	track uint8  // 0 but for multitrack
 	codec string // sample entry, such as "avc1"
 	key   bool   // the encoder calls it a key frame
+	mute  bool   // the encoder does not say whether it is
 	cts   int32  // presentation less decode time, milliseconds
 	nanos uint32 // to add to the message's timestamp
 	data  []byte // configuration or coded frame; aliases the message
@@ -82,7 +83,8 @@ func appendVideo(to []packet, b []byte) ([]packet, error) {
 	if len(b) < 2 {
 		return to, nil // an empty message is a kind of keep-alive
 	}
-	p := packet{key: b[0]>>4&7 == 1 || b[0]>>4&7 == 4}
+	// Some senders of Enhanced RTMP leave the frame type at 0, which is none.
+	p := packet{key: b[0]>>4&7 == 1 || b[0]>>4&7 == 4, mute: b[0]>>4&7 == 0}
 	if b[0]&0x80 != 0 {
 		return appendEnhanced(to, p, b)
 	}

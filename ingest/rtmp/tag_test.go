@@ -10,7 +10,11 @@ import (
 func describe(list []packet) string {
 	var b strings.Builder
 	for _, p := range list {
-		fmt.Fprintf(&b, "%s %d %s kind %d key %t cts %d nanos %d %x; ", p.media.cmaf(), p.track, p.codec, p.kind, p.key, p.cts, p.nanos, p.data)
+		key := fmt.Sprint(p.key)
+		if p.mute {
+			key += " mute"
+		}
+		fmt.Fprintf(&b, "%s %d %s kind %d key %s cts %d nanos %d %x; ", p.media.cmaf(), p.track, p.codec, p.kind, key, p.cts, p.nanos, p.data)
 	}
 	return strings.TrimSuffix(b.String(), "; ")
 }
@@ -32,6 +36,7 @@ func TestTags(t *testing.T) {
 		{"VP9, end", "v 92 76703039", "video 0 vp09 kind 2 key true cts 0 nanos 0 "},
 		{"colours", "v 94 68766331 00", ""},
 		{"a seek command", "v d1 00", ""},
+		{"HEVC, no frame type", "v 81 68766331 000021 01", "video 0 hvc1 kind 1 key false mute cts 33 nanos 0 01"},
 		{"nanoseconds", "v 97 02 0f4240 03 61766331 01", "video 0 avc1 kind 1 key true cts 0 nanos 999999 01"},
 		{"two modifiers, the first unknown", "v 97 00 aa 17 02 000001 03 61766331 01", "video 0 avc1 kind 1 key true cts 0 nanos 1 01"},
 		{"Opus", "a 91 4f707573 fc", "audio 0 Opus kind 1 key true cts 0 nanos 0 fc"},

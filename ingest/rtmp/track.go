@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
+	"github.com/broadcastd/broadcastd/cmaf/codec"
 )
 
 // What is more than this from the frame before is another time, not a late or
@@ -40,11 +41,12 @@ type track struct {
 	cutter *cmaf.Cutter
 
 	// Video.
-	waiting  bool // for a key frame
-	group    int  // bytes since the last one
-	next     picture
-	pending  bool   // next waits for its duration
-	duration uint32 // ticks, of the picture before; 0: none yet
+	keyFrames codec.KeyFrames
+	waiting   bool // for a key frame
+	group     int  // bytes since the last one
+	next      picture
+	pending   bool   // next waits for its duration
+	duration  uint32 // ticks, of the picture before; 0: none yet
 
 	// Audio.
 	begun bool
@@ -74,10 +76,13 @@ func (t *track) packet(p *packet, at time.Duration) error {
 	if t.entry != p.codec {
 		return t.drop() // frames whose configuration is yet to come
 	}
-	if t.media == video {
-		return t.video(p, at)
+	if t.media == audio {
+		return t.audio(p, at)
 	}
-	return t.audio(p, at)
+	if p.mute {
+		p.key = t.keyFrames.Is(p.data)
+	}
+	return t.video(p, at)
 }
 
 // drop counts a frame left out.
@@ -92,6 +97,7 @@ func (t *track) configure(p *packet) error {
 		return nil
 	}
 	t.entry, t.config, t.dirty = p.codec, bytes.Clone(p.data), true
+	t.keyFrames = keyFrames(t.entry, t.config)
 	if t.known || needsFrame(p.codec) {
 		return nil // it holds from the next frame where decoding can start
 	}
