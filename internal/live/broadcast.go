@@ -41,7 +41,8 @@ func (b *broadcast) setLost(lost bool) {
 // A liveTrack is one track of a session.
 type liveTrack struct {
 	meter
-	name string
+	schedule schedule
+	name     string
 
 	// Under the run's lock.
 	waiting  bool // for a random access point, ahead of which nothing is passed on
@@ -164,7 +165,7 @@ func (r *run) take(t *liveTrack, c cmaf.Chunk) (pass bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := t.add(now, c)
-	r.observe(now, Lateness, r.schedule.late(now, a.offset))
+	r.observe(now, Lateness, t.schedule.late(now, a.offset))
 	switch {
 	case r.settings.Paused:
 		t.waiting = true

@@ -31,12 +31,11 @@ type run struct {
 	lost     bool
 	end      time.Time // zero: it runs
 
-	tracks   []*liveTrack // in the order in which they were added
-	retired  counts       // of tracks that were removed
-	told     counts       // what tick has told
-	schedule schedule
-	anchor   anchor
-	capped   bool // the cap is below the lowest rendition
+	tracks  []*liveTrack // in the order in which they were added
+	retired counts       // of tracks that were removed
+	told    counts       // what tick has told
+	anchor  anchor
+	capped  bool // the cap is below the lowest rendition
 
 	publishedSum time.Duration // within the second that runs
 	publishedN   int
@@ -94,9 +93,10 @@ func (r *run) connected(p ingest.Peer, now time.Time) {
 
 // jump forgets what was known of the way of the media, because it comes anew.
 func (r *run) jump() {
-	r.schedule, r.anchor = schedule{}, anchor{}
+	r.anchor = anchor{}
 	for _, t := range r.tracks {
 		t.jump()
+		t.schedule = schedule{}
 	}
 }
 

@@ -177,8 +177,8 @@ const (
 	// GlassToPublish runs from when the producer says it captured the last
 	// sample of a chunk to when viewers may have it.
 	GlassToPublish Measure = "glass_to_publish"
-	// Lateness is how much later a chunk came than the timeliest one before it
-	// lets expect.
+	// Lateness is how much later a chunk came than the timeliest one of its track
+	// within the last minute lets expect.
 	Lateness Measure = "lateness"
 )
 
