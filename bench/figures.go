@@ -241,7 +241,7 @@ func figures() []figure {
 		{listening, "start to listening", "ms", 1, report.Lower, ofServer(func(s run.Server) float64 { return s.Listening.Seconds() * 1000 })},
 		{recordCPU, "CPU per GB recorded", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return stat.Ratio(w.CPUSeconds, float64(w.Bytes)/1e9) })},
 		{recordWrite, "CPU per GB, write(2) of the same sizes alone", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return known(w.WriteCPU) })},
-		{recordBulk, "CPU per GB, write(2) of 1 MiB alone", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return known(w.BulkCPU) })},
+		{recordBulk, "CPU per GB, write(2) of 128 KiB alone", "s", 3, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number { return known(w.BulkCPU) })},
 		{recordOver, "CPU, recorder / write(2) of the same sizes", "", 2, report.Lower, ofWork(run.Record, func(w run.Work) stat.Number {
 			return stat.Ratio(w.CPUSeconds/(float64(w.Bytes)/1e9), w.WriteCPU)
 		})},

@@ -98,7 +98,8 @@ func restGoals() []Goal {
 		},
 		{
 			RowMemory, "memory per idle viewer above quic-go's / per active viewer, N = 100", "≤ +20 KiB / ≤ 1.0 MB", "≤ +8 KiB / ≤ 0.75 MB",
-			measured(against("idle", residentView, "relay idle", "ceiling idle", 20, 8).in("KiB", 1),
+			measured(against("idle, resident", residentView, "relay idle", "ceiling idle", 20, 8).in("KiB", 1),
+				piece{name: "(heap and stack", get: ratioOf(inUseView, "relay idle", "ceiling idle"), digits: 1, unit: "KiB)", beside: true},
 				limit("active", relay100, residentView, 2, "MB", 1.0, 0.75).times(kib/1e6)),
 		},
 		{
@@ -113,7 +114,7 @@ func restGoals() []Goal {
 		{
 			RowRecord, "recorder: CPU per GB recorded, fsync each second", "≤ 0.5 s", "≤ 0.3 s",
 			measured(limit("", "recorder", recordCPU, 3, "s", 0.5, 0.3),
-				beside("write(2) alone", "recorder", recordWrite, 3, "s"), beside("of 1 MiB", "recorder", recordBulk, 3, "s"),
+				beside("write(2) alone", "recorder", recordWrite, 3, "s"), beside("of 128 KiB", "recorder", recordBulk, 3, "s"),
 				beside("recorder / write(2)", "recorder", recordOver, 2, "×")),
 		},
 		{

@@ -113,7 +113,7 @@ func (c *child) record(ctx context.Context, prof load.Profile) (err error) {
 	// a write costs. So let the page cache have it, and each give back what it had.
 	buf := make([]byte, 1<<20)
 	bulk := func(f *os.File, w *Work) error {
-		n, err := f.Write(buf)
+		n, err := f.Write(buf[:128<<10])
 		w.Bytes += int64(n)
 		return err
 	}

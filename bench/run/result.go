@@ -54,8 +54,8 @@ type Work struct {
 	Group int64              `json:"group_bytes,omitempty"`
 	Ways  map[string]float64 `json:"ways_seconds,omitempty"`
 	// WriteCPU and BulkCPU are the CPU seconds that a gigabyte costs which is
-	// written without a recorder: in the sizes that it writes, and in one
-	// megabyte each. The file is synced each second.
+	// written without a recorder: in the sizes that its chunks have, and in
+	// 128 KiB each. The file is synced each second.
 	WriteCPU float64 `json:"write_cpu_per_gb,omitempty"`
 	BulkCPU  float64 `json:"bulk_cpu_per_gb,omitempty"`
 }

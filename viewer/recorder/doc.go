@@ -7,10 +7,12 @@
 //	moof mdat            one chunk of one track; again and again
 //	mfra                 random access points of video, only after a clean end
 //
-// A file is only ever appended to, whole boxes at a time: one write per chunk.
-// A kill at any byte leaves whole chunks and at most one torn one at the end,
-// which players pass over and Recover removes. What was written is synced to
-// the disk when a group ends, and at the latest a second after it was written.
+// A file is only ever appended to, whole boxes at a time: some chunks together,
+// up to 128 KiB, because small writes cost the kernel half as much again. A kill
+// at any byte leaves whole chunks and at most one torn one at the end, which
+// players pass over and Recover removes. What came is written and synced to the
+// disk when a group ends, and at the latest a second after it came; what waits for
+// that, at most those 128 KiB, is lost when the process is killed.
 //
 // # Times
 //

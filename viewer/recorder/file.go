@@ -87,6 +87,11 @@ func (writerFile) Sync() error          { return nil }
 func (writerFile) Truncate(int64) error { return errors.ErrUnsupported }
 func (writerFile) Close() error         { return nil }
 
+// batch is from how many bytes on waiting chunks are written. A chunk at a time
+// costs the kernel half as much again for each byte, and what waits is lost with
+// this process: no more than this, nor than what came since the last sync.
+const batch = 128 << 10
+
 // maxIndex bounds the entries of mfra: twelve days at one a second.
 const maxIndex = 1 << 20
 
@@ -96,10 +101,14 @@ type part struct {
 	f        file
 	name     string
 	every    time.Duration // below 0: never sync
-	size     int64         // whole boxes
+	size     int64         // whole boxes, those that wait too
 	sequence uint32        // of the last moof
 	entries  []indexEntry
 	dropped  bool // too many entries
+
+	out     sync.Mutex // guards f's end and the next two; taken before mu
+	waiting []byte     // whole boxes that are not written yet; empty if every is below 0
+	written int64      // whole boxes in the file
 
 	mu      sync.Mutex // guards what follows
 	idle    sync.Cond  // of mu: syncing is false again
@@ -124,8 +133,8 @@ func newPart(f file, name string, every time.Duration) *part {
 	return p
 }
 
-// write appends b, whole boxes. group says that a group begins with b: what
-// came before is synced at once.
+// write appends b, whole boxes, which it does not keep. group says that a group
+// begins with b: what came before is synced at once.
 func (p *part) write(b []byte, group bool) error {
 	if err := p.syncFault(); err != nil {
 		return err
@@ -133,19 +142,52 @@ func (p *part) write(b []byte, group bool) error {
 	if group {
 		p.kick()
 	}
+	if err := p.put(b); err != nil {
+		return err
+	}
+	p.size += int64(len(b))
+	p.touch()
+	return nil
+}
+
+// put has b wait with others, or writes all of them.
+func (p *part) put(b []byte) error {
+	p.out.Lock()
+	defer p.out.Unlock()
+	if p.every < 0 {
+		return p.append(b)
+	}
+	p.waiting = append(p.waiting, b...)
+	if len(p.waiting) < batch {
+		return nil
+	}
+	return p.flush()
+}
+
+// flush writes what waits, under the lock out.
+func (p *part) flush() error {
+	if len(p.waiting) == 0 {
+		return nil
+	}
+	err := p.append(p.waiting)
+	p.waiting = p.waiting[:0]
+	return err
+}
+
+// append writes b to the end of the file, under the lock out.
+func (p *part) append(b []byte) error {
 	n, err := p.f.Write(b)
 	if err != nil {
 		if n > 0 {
 			// Leave no torn box behind. If that fails too, Recover will do it.
-			_ = p.f.Truncate(p.size)
+			_ = p.f.Truncate(p.written)
 		}
 		if errors.Is(err, syscall.ENOSPC) {
-			return fmt.Errorf("recorder: the disk is full; %s is whole up to byte %d: %w", p.name, p.size, err)
+			return fmt.Errorf("recorder: the disk is full; %s is whole up to byte %d: %w", p.name, p.written, err)
 		}
-		return fmt.Errorf("recorder: %s is whole up to byte %d: %w", p.name, p.size, err)
+		return fmt.Errorf("recorder: %s is whole up to byte %d: %w", p.name, p.written, err)
 	}
-	p.size += int64(n)
-	p.touch()
+	p.written += int64(n)
 	return nil
 }
 
@@ -191,15 +233,29 @@ func (p *part) sync() {
 	}
 	p.syncing, p.dirty = true, false
 	p.mu.Unlock()
-	err := p.f.Sync()
+	err := p.settle()
 	p.mu.Lock()
 	p.syncing = false
 	p.idle.Broadcast()
 	if err != nil {
-		p.syncErr = fmt.Errorf("recorder: sync %s: %w", p.name, err)
+		p.syncErr = err
 	} else if p.dirty && !p.closed {
 		p.arm(p.every)
 	}
+}
+
+// settle writes what waits and syncs the file.
+func (p *part) settle() error {
+	p.out.Lock()
+	err := p.flush()
+	p.out.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := p.f.Sync(); err != nil {
+		return fmt.Errorf("recorder: sync %s: %w", p.name, err)
+	}
+	return nil
 }
 
 func (p *part) syncFault() error {
@@ -234,8 +290,8 @@ func (p *part) close(before error) error {
 	}
 	p.mu.Unlock()
 	if p.every >= 0 {
-		if err := p.f.Sync(); err != nil && fault == nil {
-			fault = fmt.Errorf("recorder: sync %s: %w", p.name, err)
+		if err := p.settle(); err != nil && fault == nil {
+			fault = err
 		}
 	}
 	if err := p.f.Close(); err != nil && fault == nil {

@@ -640,6 +640,7 @@ type fakeFile struct {
 	mu     sync.Mutex // syncs come from another goroutine than writes
 	data   []byte
 	syncs  []int // size at each sync
+	writes int
 	closed bool
 }
 
@@ -652,6 +653,7 @@ func (fs *fakeFS) create(path string, exclusive bool) (file, bool, error) {
 func (f *fakeFile) Write(b []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.writes++
 	if f.fs.room >= 0 && len(b) > f.fs.room {
 		f.data = append(f.data, b[:f.fs.room]...)
 		return f.fs.room, &os.PathError{Op: "write", Path: "out.mp4", Err: syscall.ENOSPC}
@@ -702,35 +704,38 @@ func TestDiskFull(t *testing.T) {
 	v := testHeader(t, cmaf.KindVideo)
 	for _, room := range []int{0, 100, 800, 1000, 1003} {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
-			fs := &fakeFS{files: map[string]*fakeFile{}, room: room}
-			r, err := create("out.mp4", Config{}, fs)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := add(t, r, "video", v)
-			for i := 0; i < 20 && err == nil; i++ {
-				err = s.WriteChunk(second(v, float64(i)/2, true))
-			}
-			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the disk is full; out.mp4 is whole up to byte") {
-				t.Fatalf("%v, want ENOSPC in a sentence", err)
-			}
-			if again := s.WriteChunk(second(v, 30, true)); again != err {
-				t.Errorf("the next write: %v, want the same", again)
-			}
-			if closed := r.Close(nil); closed != err {
-				t.Errorf("Close: %v, want the same", closed)
-			}
-			f := fs.files["out.mp4"]
-			if !f.closed {
-				t.Error("the file is open")
-			}
-			if len(f.data) > 0 {
-				for _, e := range boxEdges(t, f.data) { // fails at a torn box
-					if e.after == "mfra" {
-						t.Error("an index after an error")
+			synctest.Test(t, func(t *testing.T) {
+				fs := &fakeFS{files: map[string]*fakeFile{}, room: room}
+				r, err := create("out.mp4", Config{}, fs)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := add(t, r, "video", v)
+				for i := 0; i < 20 && err == nil; i++ {
+					err = s.WriteChunk(second(v, float64(i)/2, true))
+					time.Sleep(500 * time.Millisecond)
+				}
+				if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the disk is full; out.mp4 is whole up to byte") {
+					t.Fatalf("%v, want ENOSPC in a sentence", err)
+				}
+				if again := s.WriteChunk(second(v, 30, true)); again != err {
+					t.Errorf("the next write: %v, want the same", again)
+				}
+				if closed := r.Close(nil); closed != err {
+					t.Errorf("Close: %v, want the same", closed)
+				}
+				f := fs.files["out.mp4"]
+				if !f.closed {
+					t.Error("the file is open")
+				}
+				if len(f.data) > 0 {
+					for _, e := range boxEdges(t, f.data) { // fails at a torn box
+						if e.after == "mfra" {
+							t.Error("an index after an error")
+						}
 					}
 				}
-			}
+			})
 		})
 	}
 }
@@ -744,10 +749,10 @@ func TestSyncs(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, f := add(t, r, "video", v), fs.files["out.mp4"]
-		unsynced := func() int {
+		unsynced := func() int { // of what came
 			synctest.Wait()
-			written, synced, _ := f.state()
-			return written - synced
+			_, synced, _ := f.state()
+			return int(r.part.size) - synced
 		}
 		write(t, s, second(v, 0, true))
 		unsynced()
@@ -764,7 +769,7 @@ func TestSyncs(t *testing.T) {
 			t.Errorf("%d bytes not synced after 1 s", n)
 		}
 		write(t, s, second(v, 0.5, false))
-		before, _, _ := f.state()
+		before := int(r.part.size)
 		write(t, s, second(v, 1, true)) // a new group: what came before is synced now
 		synctest.Wait()
 		if _, got, _ := f.state(); got < before {
@@ -787,6 +792,42 @@ func TestSyncs(t *testing.T) {
 			t.Errorf("%d bytes not synced after Close", n)
 		}
 	})
+}
+
+// TestBatches: chunks wait for each other, but no more than batch bytes do, and a
+// file that is not synced has each at once.
+func TestBatches(t *testing.T) {
+	v := testHeader(t, cmaf.KindVideo)
+	for _, every := range []time.Duration{0, -1} {
+		fs := &fakeFS{files: map[string]*fakeFile{}, room: -1}
+		r, err := create("out.mp4", Config{SyncEvery: every}, fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, f := add(t, r, "video", v), fs.files["out.mp4"]
+		most := 0
+		for i := range 100 {
+			c := second(v, float64(i)/30, i == 0)
+			c.Data = make([]byte, 10_000)
+			c.Samples[0].Size = 10_000
+			write(t, s, c)
+			written, _, _ := f.state()
+			if every < 0 && written != int(r.part.size) {
+				t.Fatalf("%d of %d bytes are written", written, r.part.size)
+			}
+			most = max(most, int(r.part.size)-written)
+		}
+		if every == 0 && (most < batch-20_000 || most >= batch) {
+			t.Errorf("%d bytes waited, want just below %d", most, batch)
+		}
+		if n := f.writes; every == 0 && n > 12 {
+			t.Errorf("%d writes of a megabyte, want some of %d bytes", n, batch)
+		}
+		if err := r.Close(nil); err != nil {
+			t.Fatal(err)
+		}
+		boxEdges(t, f.data) // fails at a torn box
+	}
 }
 
 // A disk that hangs in a sync does not hold up writes; one that fails ends the
