@@ -45,11 +45,11 @@ func benchCommand(args ...string) *exec.Cmd {
 // Budgets of what a viewer costs beyond bare quic-go, with room for what differs
 // from run to run.
 const (
-	mostPackets       = 1.05 // times those of bare quic-go; 1.00 is usual
-	moreGoroutines    = 2.5  // 2 are usual
-	moreGoroutinesWeb = 7.5  // 7 are usual: HTTP/3 has its own
-	moreKiB           = 40.0 // of heap and stack; 23 to 28 are usual with 20 connections
-	moreKiBWeb        = 80.0 // 50 to 56 are usual
+	mostPackets       = 1.05  // times those of bare quic-go; 1.00 is usual
+	moreGoroutines    = 2.5   // 2 are usual
+	moreGoroutinesWeb = 7.5   // 7 are usual: HTTP/3 has its own
+	moreKiB           = 64.0  // of heap and stack; 23 to 45 are usual with 20 connections
+	moreKiBWeb        = 112.0 // 50 to 75 are usual
 )
 
 // TestBench runs every party and mode with few viewers for a moment. What arrives
