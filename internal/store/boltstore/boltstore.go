@@ -386,3 +386,28 @@ func entry(key, raw []byte) (store.Entry, error) {
 	rev, value, err := unseal(string(key), raw)
 	return store.Entry{Key: string(key), Value: value, Revision: rev}, err
 }
+
+// Check reads everything and says what is damaged.
+func (s *Store) Check() error {
+	return s.view(func(tx *bolt.Tx) error {
+		var faults []error
+		for err := range tx.Check() {
+			faults = append(faults, fmt.Errorf("%w: %w", ErrCorrupt, err))
+		}
+		values := func(name string, b *bolt.Bucket) error {
+			return b.ForEach(func(k, v []byte) error {
+				if v == nil {
+					return nil // a bucket
+				}
+				_, _, err := unseal(fmt.Sprintf("%s %q", name, k), v)
+				faults = append(faults, err)
+				return nil
+			})
+		}
+		logs := tx.Bucket(bucketLogs)
+		faults = append(faults, values("value", tx.Bucket(bucketData)), logs.ForEachBucket(func(name []byte) error {
+			return values("record of "+string(name), logs.Bucket(name))
+		}))
+		return errors.Join(faults...)
+	})
+}
