@@ -67,8 +67,10 @@ web:
 	npm --prefix web ci --no-audit --no-fund
 	npm --prefix web run build
 
-# The simulator for hours, then viewers that come and go.
+# A hundred kills of a process that writes its state, the simulator for hours, then
+# viewers that come and go.
 soak:
+	go test -count=1 -timeout 1h -v -run Kill ./internal/control -kill.rounds=100
 	go test -count=1 -timeout 24h -v -run Seeds ./moqt/relay/sim -sim.seeds=100000
 	go test -count=1 -timeout 24h -v -run Churn ./moqt/relay/sim -churn.cycles=100000
 

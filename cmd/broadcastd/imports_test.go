@@ -69,6 +69,7 @@ var mayImport = map[string]string{
 
 	"internal/store/boltstore":     "internal/store",
 	"internal/store/memstore":      "internal/store",
+	"internal/store/storetest":     "internal/store",
 	"internal/control/controltest": "internal/auth internal/control internal/store/memstore",
 
 	"internal/compat/streams":  "cmaf cmaf/catalog ingest moqt/track viewer",

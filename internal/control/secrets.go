@@ -38,28 +38,40 @@ const (
 	sealingFile = "sealing.key"
 )
 
-// OpenSecrets reads the files pepper.key and sealing.key of a directory, and
-// makes those that are missing, mode 0600.
+// OpenSecrets reads the files pepper.key and sealing.key of a state directory,
+// and makes those that are missing, mode 0600. Where keys were made as files
+// before, their pepper is taken over.
 func OpenSecrets(dir string) (s Secrets, err error) {
-	if s.Pepper, err = openSecret(filepath.Join(dir, pepperFile)); err != nil {
+	if s.Pepper, err = openSecret(filepath.Join(dir, pepperFile), filepath.Join(dir, keyFolder, oldPepper)); err != nil {
 		return s, err
 	}
-	s.Sealing, err = openSecret(filepath.Join(dir, sealingFile))
+	s.Sealing, err = openSecret(filepath.Join(dir, sealingFile), "")
 	return s, err
 }
 
-func openSecret(path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret := make([]byte, secretSize)
-		rand.Read(secret) // never fails
-		return secret, writeSecret(path, secret)
+// openSecret reads a secret. If there is none, that of old becomes it, or else a
+// new one.
+func openSecret(path, old string) ([]byte, error) {
+	secret, err := readSecret(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
 	}
+	if secret, err = readSecret(old); errors.Is(err, fs.ErrNotExist) {
+		secret = make([]byte, secretSize)
+		rand.Read(secret) // never fails
+	} else if err != nil {
+		return nil, err
+	}
+	return secret, writeSecret(path, secret)
+}
+
+func readSecret(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("control: read a secret: %w", err)
 	}
 	secret, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(secret) < secretSize {
+	if err != nil || len(secret) != secretSize {
 		return nil, fmt.Errorf("control: %s does not hold %d bytes in hexadecimal", path, secretSize)
 	}
 	return secret, nil
@@ -92,7 +104,7 @@ func syncDir(dir string) error {
 }
 
 func (s Secrets) check() error {
-	if len(s.Pepper) < secretSize || len(s.Sealing) != secretSize {
+	if len(s.Pepper) != secretSize || len(s.Sealing) != secretSize {
 		return fmt.Errorf("control: Secrets of %d and %d bytes, want %d each", len(s.Pepper), len(s.Sealing), secretSize)
 	}
 	return nil
