@@ -36,11 +36,7 @@ type reply struct {
 // skipped (see the package comment) when its packages are not installed.
 func BrowserDir(tb testing.TB) string {
 	tb.Helper()
-	dir := filepath.Join(Root(), "test", "browser")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "playwright-core")); err != nil {
-		missing(tb, "test/browser has no node_modules: run npm ci there")
-	}
-	return dir
+	return NodeModules(tb, filepath.Join("test", "browser"))
 }
 
 // StartBrowser starts Chromium with a profile of its own. It has a test camera

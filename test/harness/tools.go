@@ -43,6 +43,17 @@ func Tool(tb testing.TB, names ...string) string {
 	return ""
 }
 
+// NodeModules returns the path of a folder of the repository that is an npm
+// project. The test is skipped when its packages are not installed.
+func NodeModules(tb testing.TB, folder string) string {
+	tb.Helper()
+	dir := filepath.Join(Root(), folder)
+	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
+		missing(tb, folder+" has no node_modules: run npm ci there")
+	}
+	return dir
+}
+
 // missing ends a test for want of something that is installed beside Go.
 func missing(tb testing.TB, why string) {
 	tb.Helper()

@@ -85,6 +85,7 @@ func (h *Handler) patch(w http.ResponseWriter, r *http.Request, p control.Princi
 
 // A creation is the body of POST.
 type creation struct {
+	SessionID string `json:"sessionId"` // empty: one is made
 	// StreamID names a live input, by either of its ids, or an ad-hoc broadcast.
 	// Without one the session's own id is the name.
 	StreamID         string              `json:"streamId"`
@@ -110,7 +111,7 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, p control.Princ
 		return err
 	}
 	n := control.NewSession{
-		Org: h.orgOf(r, p, c), Input: c.StreamID, Protocol: c.Protocol, Constraints: c.Constraints,
+		ID: c.SessionID, Org: h.orgOf(r, p, c), Input: c.StreamID, Protocol: c.Protocol, Constraints: c.Constraints,
 		Metadata: c.Metadata, Custom: c.CustomProperties, Quality: control.Quality{Adaptive: q.Adaptive},
 	}
 	if q.TargetLatency != nil {
