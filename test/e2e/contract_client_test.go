@@ -230,7 +230,8 @@ type publication struct {
 	session *moq
 	track   *track.Track
 	encoder *harness.Proc
-	done    chan error // of sending
+	pipe    *io.PipeWriter // from the encoder
+	done    chan error     // of sending
 }
 
 // publish sends moving pictures to a live input, until the test or the session
@@ -242,14 +243,14 @@ func publish(t *testing.T, d *harness.Daemon, target string, namespace ...string
 		return nil, err
 	}
 	ns := track.MustNamespace(namespace...)
-	p := &publication{session: m, done: make(chan error, 1)}
+	out, in := io.Pipe()
+	p := &publication{session: m, pipe: in, done: make(chan error, 1)}
 	p.track = track.New(track.Name{Namespace: ns, Name: "broadcast"}, track.Info{}, track.Config{Roll: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if _, err := m.Announce(ctx, ns, p); err != nil {
 		return nil, err
 	}
-	out, in := io.Pipe()
 	args := append([]string{"-hide_banner", "-nostdin", "-loglevel", "error"}, harness.TestPicture{Size: "320x180"}.Args()...)
 	cmd := exec.Command(harness.Tool(t, "ffmpeg"), append(append(args, harness.FMP4()...), "-")...)
 	cmd.Stdout = in
@@ -405,6 +406,7 @@ func (w *watcher) next(t *testing.T) chunk {
 // finish ends the broadcast as a publisher whose input has ended does.
 func (p *publication) finish() {
 	p.encoder.Stop()
+	p.pipe.Close()
 	<-p.done
 	p.track.End(track.DoneTrackEnded, "finished")
 }
