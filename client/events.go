@@ -20,12 +20,16 @@ import (
 type Event struct {
 	Seq     uint64         `json:"seq"` // rises by one or more
 	Time    time.Time      `json:"time"`
-	Type    string         `json:"type"` // such as "input.created"
+	Type    string         `json:"type"` // such as "input.created", or EventReset
 	Org     string         `json:"org,omitempty"`
 	Input   string         `json:"input,omitempty"`
 	Session string         `json:"session,omitempty"`
 	Data    map[string]any `json:"data,omitempty"`
 }
+
+// EventReset is the Type that says that events are missing, because the server no
+// longer has those after the one that was known: read everything again.
+const EventReset = "reset"
 
 // Events is the log of what happens on a server.
 type Events struct{ c *Client }
@@ -34,8 +38,9 @@ type Events struct{ c *Client }
 type EventOptions struct {
 	Org string // empty: that of the Config
 	// After is the Seq of the last event that is known already. Zero means all
-	// that the server still has.
-	After uint64
+	// that the server still has, or with Latest none of it.
+	After  uint64
+	Latest bool
 	// Idle is how long nothing at all may come, not even a sign of life, before
 	// the connection counts as lost. Zero means a minute.
 	Idle time.Duration
@@ -98,8 +103,12 @@ func (f *follower) once(ctx context.Context) error {
 	defer quiet.Stop()
 	q := url.Values{}
 	setIf(q, "org", f.c.org(f.o.Org))
-	if f.o.After > 0 && f.last == "" {
+	switch {
+	case f.last != "":
+	case f.o.After > 0:
 		q.Set("after", strconv.FormatUint(f.o.After, 10))
+	case f.o.Latest:
+		q.Set("after", "latest")
 	}
 	k := call{method: http.MethodGet, path: "/events", query: q}
 	req, err := f.c.request(ctx, k, nil)

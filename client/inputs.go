@@ -48,12 +48,12 @@ type LiveInput struct {
 	ETag string `json:"-"`
 }
 
-// A LiveInputWithSecret is an input with its stream key, which only this one
-// answer has.
+// A LiveInputWithSecret is an input with a secret, which only this one answer has.
 type LiveInputWithSecret struct {
 	LiveInput
 
-	StreamKey string `json:"streamKey"`
+	StreamKey  string `json:"streamKey,omitempty"`
+	Passphrase string `json:"passphrase,omitempty"` // of SRT; only after RotatePassphrase
 }
 
 // A NewLiveInput describes an input to make.
@@ -154,6 +154,21 @@ func (s LiveInputs) Delete(ctx context.Context, id string) error {
 // does who publishes with it.
 func (s LiveInputs) RotateKey(ctx context.Context, id string) (LiveInputWithSecret, error) {
 	return s.secret(ctx, call{method: http.MethodPost, path: inputPath(id, "rotate-key")})
+}
+
+// RotatePassphrase gives the input another SRT passphrase, which only this answer
+// has. The one before counts until the next is made.
+func (s LiveInputs) RotatePassphrase(ctx context.Context, id string) (l LiveInputWithSecret, err error) {
+	return s.secret(ctx, call{method: http.MethodPost, path: inputPath(id, "rotate-passphrase")})
+}
+
+// SetPassphrase gives the input an SRT passphrase of 10 to 79 bytes in the place
+// of all others; with an empty one it needs none.
+func (s LiveInputs) SetPassphrase(ctx context.Context, id, passphrase string) (LiveInput, error) {
+	body := struct {
+		Passphrase string `json:"passphrase"`
+	}{passphrase}
+	return s.input(ctx, call{method: http.MethodPut, path: inputPath(id, "passphrase"), body: body})
 }
 
 // PlaybackURL signs a URL that plays the input.
