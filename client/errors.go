@@ -103,7 +103,7 @@ func newError(call string, status int, header http.Header, body []byte, now time
 		if i == 0 {
 			e.Field = cmp.Or(e.Field, f.Location)
 		}
-		if f.Message != "" {
+		if !strings.Contains(e.Detail, f.Message) {
 			e.Detail = strings.TrimPrefix(e.Detail+"; "+strings.TrimPrefix(f.Location+": ", ": ")+f.Message, "; ")
 		}
 	}

@@ -90,8 +90,9 @@ func (w *world) cut(away bool) {
 
 // A gate lets in who shows sk=good or tok=good, until it is told to revoke.
 type gate struct {
-	mu     sync.Mutex
-	passes []context.CancelCauseFunc
+	mu      sync.Mutex
+	passes  []context.CancelCauseFunc
+	revoked bool
 }
 
 type pass struct {
@@ -105,6 +106,9 @@ func (g *gate) Admit(c relay.Credentials) (relay.Permit, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.revoked {
+		return nil, &moqt.RequestError{Code: wire.RequestUnauthorized, Reason: "auth_failed: revoked"}
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	g.passes = append(g.passes, cancel)
 	return pass{ctx}, nil
@@ -116,7 +120,7 @@ func (g *gate) revoke() {
 	for _, end := range g.passes {
 		end(errors.New("auth_failed: revoked"))
 	}
-	g.passes = nil
+	g.passes, g.revoked = nil, true
 }
 
 func (p pass) Authorize(r relay.AuthRequest) (wire.Namespace, error) {
