@@ -146,6 +146,7 @@ func New(cfg Config) (*Handler, error) {
 	h.huma = huma.NewAPI(description(cfg.Version), h.adapter)
 	h.registerOrgs()
 	h.registerInputs()
+	h.registerPassphrases()
 	h.registerKeys()
 	h.registerSessions()
 	h.registerBroadcasts()

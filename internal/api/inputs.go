@@ -27,6 +27,7 @@ type LiveInput struct {
 	UpdatedAt  time.Time         `json:"updatedAt"`
 	Publish    map[string]string `json:"publish,omitempty" doc:"Addresses for an encoder, by protocol, without the stream key"`
 	StreamKey  string            `json:"streamKey,omitempty" doc:"The stream key, in the answer that makes it and never again"`
+	Passphrase string            `json:"passphrase,omitempty" doc:"The SRT passphrase, in the answer that makes it and never again"`
 }
 
 // InputSettings are what a live input allows and does.
