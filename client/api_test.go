@@ -13,6 +13,7 @@ import (
 
 	"github.com/broadcastd/broadcastd/client"
 	"github.com/broadcastd/broadcastd/internal/api"
+	"github.com/broadcastd/broadcastd/internal/control"
 	"github.com/broadcastd/broadcastd/internal/control/controltest"
 )
 
@@ -25,7 +26,7 @@ type server struct {
 func serve(tb testing.TB) *server {
 	tb.Helper()
 	h, err := api.New(api.Config{
-		Control: controltest.New(tb), Version: "1.2.3",
+		Control: controltest.Open(tb, control.Config{PublicRelay: "moq://relay.example:4443"}), Version: "1.2.3",
 		MoQURL: func(*http.Request) string { return "https://relay.example:4443" },
 		Publish: func(_ *http.Request, id string) map[string]string {
 			return map[string]string{"fmp4": "https://live.example/ingest/" + id}

@@ -2,10 +2,13 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -318,5 +321,37 @@ func TestFromStateDir(t *testing.T) {
 	}
 	if got, err := FromStateDir(dir, Config{Key: "mine"}); err != nil || got.Key != "mine" {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A certificate counts by its hash alone, and another one does not.
+func TestPinned(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"version":"1"}`)
+	}))
+	defer s.Close()
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	pin := sha256.Sum256(s.Certificate().Raw)
+	for _, tt := range []struct {
+		name string
+		c    Config
+		ok   bool
+	}{
+		{"unknown", Config{}, false},
+		{"pinned", Config{CertSHA256: [][]byte{make([]byte, 32), pin[:]}}, true},
+		{"another", Config{CertSHA256: [][]byte{make([]byte, 32)}}, false},
+		{"insecure", Config{Insecure: true}, true},
+	} {
+		tt.c.URL, tt.c.Retries = s.URL, -1
+		c, err := New(tt.c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Version(t.Context()); (err == nil) != tt.ok || err != nil && !errors.Is(err, ErrUnreachable) {
+			t.Errorf("%s: %v, want ok %t", tt.name, err, tt.ok)
+		}
+		if t, ok := c.cfg.HTTPClient.Transport.(*http.Transport); ok {
+			t.CloseIdleConnections()
+		}
 	}
 }

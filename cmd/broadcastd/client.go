@@ -66,14 +66,20 @@ func (f *clientFlags) target(signed ...string) (target, error) {
 		return t, err
 	}
 	t.dial = transport.DialConfig{Insecure: f.insecure}
-	for _, pin := range f.pins {
+	t.dial.CertSHA256, err = certPins(f.pins)
+	return t, err
+}
+
+// certPins reads the hashes of --cert-sha256.
+func certPins(pins []string) (sums [][]byte, err error) {
+	for _, pin := range pins {
 		sum, err := hex.DecodeString(strings.ReplaceAll(pin, ":", ""))
 		if err != nil || len(sum) != 32 {
-			return t, usageError{fmt.Errorf("--cert-sha256 %q is not 64 hexadecimal digits", pin)}
+			return nil, usageError{fmt.Errorf("--cert-sha256 %q is not 64 hexadecimal digits", pin)}
 		}
-		t.dial.CertSHA256 = append(t.dial.CertSHA256, sum)
+		sums = append(sums, sum)
 	}
-	return t, nil
+	return sums, nil
 }
 
 func (f *clientFlags) namedTarget() (t target, err error) {

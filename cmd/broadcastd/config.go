@@ -22,6 +22,12 @@ type configFlags struct {
 }
 
 func (p process) configFlags(cmd *cobra.Command) *configFlags {
+	return p.someConfigFlags(cmd, func(string) bool { return true })
+}
+
+// someConfigFlags is configFlags with a flag for those keys alone that keep wants,
+// by name.
+func (p process) someConfigFlags(cmd *cobra.Command, keep func(name string) bool) *configFlags {
 	f := &configFlags{p: p, text: make(map[string]*string), set: cmd.Flags()}
 	f.set.StringVar(&f.file, "config", "", "config `FILE`; otherwise "+strings.Join(config.Search(), " or ")+", if there is one")
 	// --state_dir is --state-dir: the key's own name works too.
@@ -29,6 +35,9 @@ func (p process) configFlags(cmd *cobra.Command) *configFlags {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
 	})
 	for _, k := range config.Keys(p.stateDir()) {
+		if !keep(k.Name) {
+			continue
+		}
 		help := k.Help
 		switch {
 		case k.Secret:

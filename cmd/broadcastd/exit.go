@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/broadcastd/broadcastd/client"
 	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/transport"
@@ -47,6 +48,14 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[*track.RequestError](err); ok {
 		return exitRefused
+	}
+	switch {
+	case errors.Is(err, client.ErrInvalid):
+		return exitUsage // what the API does not take was on the command line
+	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrForbidden), errors.Is(err, client.ErrRateLimited):
+		return exitRefused
+	case errors.Is(err, client.ErrUnreachable):
+		return exitNetwork
 	}
 	if se, ok := errors.AsType[*moqt.SessionError](err); ok {
 		switch {

@@ -1,55 +1,33 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"net/url"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/broadcastd/broadcastd/client"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/moqt/track"
 )
 
-const keyHelp = `Keys are files in the state directory. A running "broadcastd serve" with the same
-state directory takes a change within a second.`
-
 func (p process) keyCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "key",
-		Short: "Make, list and revoke signing keys and stream keys",
-		Long: `A signing key signs the URLs that viewers play; a stream key lets one encoder
-publish one stream.
-
-` + keyHelp,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	c.AddCommand(p.keyCreateCommand(), p.keyListCommand(), p.keyRevokeCommand())
-	return c
+	return helpOnly("key", "Make, list and revoke signing keys and stream keys",
+		`A signing key signs the URLs that viewers play; a stream key lets one encoder
+publish one stream that is no live input's. Live inputs have stream keys of their
+own: see "broadcastd input".`,
+		p.keyCreateCommand(), p.keyListCommand(), p.keyRevokeCommand())
 }
 
-// keyring opens the keys of the state directory that the settings name.
-func (f *configFlags) keyring() (*auth.Keyring, config.Config, error) {
-	l, err := f.load()
-	if err != nil {
-		return nil, config.Config{}, err
-	}
-	if err := openState(l.Config.StateDir); err != nil {
-		return nil, config.Config{}, err
-	}
-	ring, err := auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(l.Config)})
-	return ring, l.Config, err
-}
-
-// keyDir is where the keys are.
+// keyDir is where keys were files.
 func keyDir(c config.Config) string { return filepath.Join(c.StateDir, "keys") }
 
 func (p process) keyCreateCommand() *cobra.Command {
@@ -58,44 +36,40 @@ func (p process) keyCreateCommand() *cobra.Command {
 		Use:   "create [--alg Ed25519|RS256] | create --stream stream/local/NAME",
 		Short: "Make a signing key, or a stream key, which is shown this once",
 		Long: `Makes a signing key and prints its id. With --stream it makes a stream key
-instead and prints that: it is not kept, so this is the one time to copy it.
-
-` + keyHelp,
+instead and prints that: it is not kept, so this is the one time to copy it.`,
 		Example: `  broadcastd key create
   broadcastd key create --stream stream/local/cam`,
 		Args: cobra.NoArgs,
 	}
-	flags := p.configFlags(c)
+	flags := p.oldFlags(c)
 	c.Flags().StringVar(&alg, "alg", string(auth.Ed25519), "how the key signs: Ed25519 or RS256")
 	c.Flags().StringVar(&stream, "stream", "", "make a stream key for this `NAMESPACE`, such as stream/local/cam")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if a := auth.Algorithm(alg); a != auth.Ed25519 && a != auth.RS256 {
 			return usageError{fmt.Errorf("--alg %q: there are %s and %s", alg, auth.Ed25519, auth.RS256)}
 		}
-		if stream != "" {
-			if cmd.Flags().Changed("alg") {
-				return usageError{errors.New("--alg is for signing keys, not for stream keys")}
+		if stream == "" {
+			return flags.run(cmd, func(ctx context.Context, s *apiSession) error {
+				key, err := s.SigningKeys.Create(ctx, client.NewSigningKey{Alg: alg})
+				if err != nil {
+					return err
+				}
+				return flags.print(key, func(w io.Writer) { fmt.Fprintln(w, key.ID) })
+			})
+		}
+		if cmd.Flags().Changed("alg") {
+			return usageError{errors.New("--alg is for signing keys, not for stream keys")}
+		}
+		if err := checkStream(stream); err != nil {
+			return usageError{fmt.Errorf("--stream %q: %w", stream, err)}
+		}
+		return flags.run(cmd, func(ctx context.Context, s *apiSession) error {
+			key, err := s.StreamKeys.Create(ctx, stream)
+			if err != nil {
+				return err
 			}
-			if err := checkStream(stream); err != nil {
-				return usageError{fmt.Errorf("--stream %q: %w", stream, err)}
-			}
-		}
-		ring, _, err := flags.keyring()
-		if err != nil {
-			return err
-		}
-		if stream != "" {
-			cleartext, _, err := ring.CreateStream(stream)
-			if err == nil {
-				fmt.Fprintln(p.out, cleartext)
-			}
-			return err
-		}
-		key, err := ring.Create(auth.Algorithm(alg))
-		if err == nil {
-			fmt.Fprintln(p.out, key.ID)
-		}
-		return err
+			return flags.print(key, func(w io.Writer) { fmt.Fprintln(w, key.Key) })
+		})
 	}
 	return c
 }
@@ -106,10 +80,20 @@ func checkStream(namespace string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := auth.AdHoc(ns.Fields()); err != nil {
+	if f := ns.Fields(); len(f) != 3 || f[0] != "stream" {
 		return errors.New("the form is stream/local/NAME, NAME of letters, digits and - . _ ~")
 	}
 	return nil
+}
+
+// A keyRow is a key of either kind.
+type keyRow struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"` // "signing" or "stream"
+	For     string    `json:"for"`  // the algorithm, or the namespace
+	Created time.Time `json:"createdAt"`
+	Active  bool      `json:"active"`
+	Revoked time.Time `json:"revokedAt,omitzero"`
 }
 
 func (p process) keyListCommand() *cobra.Command {
@@ -118,27 +102,48 @@ func (p process) keyListCommand() *cobra.Command {
 		Short: "List the keys",
 		Args:  cobra.NoArgs,
 	}
-	flags := p.configFlags(c)
-	c.RunE = func(*cobra.Command, []string) error {
-		ring, _, err := flags.keyring()
-		if err != nil {
-			return err
-		}
-		t := tabwriter.NewWriter(p.out, 0, 0, 3, ' ', 0)
-		fmt.Fprintln(t, "KEY\tKIND\tFOR\tCREATED\tSTATUS")
-		for _, k := range ring.List() {
-			purpose, status := string(k.Algorithm), "active"
-			if k.Kind == auth.StreamKey {
-				purpose = k.Stream
+	flags := p.oldFlags(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		return flags.run(cmd, func(ctx context.Context, s *apiSession) error {
+			keys, err := allKeys(ctx, s)
+			if err != nil {
+				return err
 			}
-			if !k.Active() {
-				status = "revoked " + k.Revoked.Format(time.RFC3339)
-			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Kind, purpose, k.Created.Format(time.RFC3339), status)
-		}
-		return t.Flush()
+			return flags.print(keys, func(w io.Writer) {
+				var rows [][]string
+				for _, k := range keys {
+					status := "active"
+					if !k.Active {
+						status = strings.TrimSpace("revoked " + stamp(k.Revoked))
+					}
+					rows = append(rows, []string{k.ID, k.Kind, k.For, stamp(k.Created), status})
+				}
+				table(w, "KEY KIND FOR CREATED STATUS", rows)
+			})
+		})
 	}
 	return c
+}
+
+// allKeys returns the keys of both kinds, the oldest first.
+func allKeys(ctx context.Context, s *apiSession) ([]keyRow, error) {
+	signing, err := listed(ctx, s.SigningKeys.List, 0)
+	if err != nil {
+		return nil, err
+	}
+	stream, err := listed(ctx, s.StreamKeys.List, 0)
+	if err != nil {
+		return nil, err
+	}
+	keys := []keyRow{}
+	for _, k := range signing {
+		keys = append(keys, keyRow{ID: k.ID, Kind: "signing", For: k.Alg, Created: k.CreatedAt, Active: k.Status == "active"})
+	}
+	for _, k := range stream {
+		keys = append(keys, keyRow{ID: k.ID, Kind: "stream", For: k.Namespace, Created: k.CreatedAt, Active: k.RevokedAt.IsZero(), Revoked: k.RevokedAt})
+	}
+	slices.SortStableFunc(keys, func(a, b keyRow) int { return a.Created.Compare(b.Created) })
+	return keys, nil
 }
 
 func (p process) keyRevokeCommand() *cobra.Command {
@@ -146,98 +151,100 @@ func (p process) keyRevokeCommand() *cobra.Command {
 		Use:   "revoke KEY",
 		Short: "Make a key count no longer, and end what it has let in",
 		Long: `Revokes a signing key or a stream key by the id that "key list" shows. Sessions
-that came in with it, or with a token that it signed, are closed.
-
-` + keyHelp,
+that came in with it, or with a token that it signed, are closed.`,
 		Args: cobra.ExactArgs(1),
 	}
-	flags := p.configFlags(c)
-	c.RunE = func(_ *cobra.Command, args []string) error {
-		ring, _, err := flags.keyring()
-		if err != nil {
-			return err
-		}
-		if err := ring.Revoke(args[0]); err != nil {
-			return err
-		}
-		fmt.Fprintln(p.out, "revoked", args[0])
-		return nil
+	flags := p.oldFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		return flags.run(cmd, func(ctx context.Context, s *apiSession) error {
+			_, err := s.SigningKeys.Deactivate(ctx, args[0])
+			if errors.Is(err, client.ErrNotFound) {
+				err = s.StreamKeys.Revoke(ctx, args[0])
+			}
+			if errors.Is(err, client.ErrNotFound) {
+				return fmt.Errorf("there is no key %q: \"broadcastd key list\" shows them", args[0])
+			} else if err != nil {
+				return err
+			}
+			return flags.done("revoked", args[0])
+		})
 	}
 	return c
 }
 
 func (p process) urlCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "url",
-		Short: "Sign URLs that viewers play",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	c.AddCommand(p.urlSignCommand())
-	return c
+	return helpOnly("url", "Sign URLs that viewers play", "", p.urlSignCommand())
 }
 
-// maxTTL bounds how long a signed URL may be good for.
-const maxTTL = 30 * 24 * time.Hour
-
 func (p process) urlSignCommand() *cobra.Command {
-	var namespace, relay, kid string
-	var ttl time.Duration
+	var namespace, input, relay string
+	var o client.PlaybackOptions
 	c := &cobra.Command{
-		Use:   "sign --namespace stream/local/NAME [--relay URL] [--ttl 1h]",
+		Use:   "sign --input ID | sign --namespace stream/local/NAME [--relay URL] [--ttl 1h]",
 		Short: "Print a URL that plays a stream until it expires",
-		Long: `Prints a URL, and nothing else, with a token for one stream. "broadcastd view" and
-"record" take it as their argument. The newest signing key signs; where there is
-none yet, one is made.`,
-		Example: `  broadcastd url sign --namespace stream/local/cam --ttl 10m
+		Long: `Prints a URL, and nothing else, with a token for one stream: a live input's, or an
+ad-hoc one. "broadcastd view" and "record" take it as their argument. The newest
+signing key signs. How long it may be good for: 30 s to 24 h for a live input, 1 s
+to 30 days for a namespace.`,
+		Example: `  broadcastd url sign --input lv_… --ttl 10m
   broadcastd record "$(broadcastd url sign --namespace stream/local/cam)" --insecure --output cam.mp4`,
 		Args: cobra.NoArgs,
 	}
-	flags := p.configFlags(c)
+	flags := p.oldFlags(c)
 	c.Flags().StringVar(&namespace, "namespace", "", "the stream, such as stream/local/cam")
-	c.Flags().StringVar(&relay, "relay", "", "`URL` that viewers reach the relay at; otherwise moq.public, or this machine")
-	c.Flags().StringVar(&kid, "key", "", "the id of the signing `KEY` to use")
-	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the URL is good for")
-	c.RunE = func(*cobra.Command, []string) error {
-		if err := checkStream(namespace); err != nil {
+	c.Flags().StringVar(&input, "input", "", "the live input, by either `ID`")
+	c.Flags().StringVar(&relay, "relay", "", "`URL` that viewers reach the relay at; otherwise moq.public, or the server")
+	c.Flags().StringVar(&o.KeyID, "key", "", "the id of the signing `KEY` to use")
+	c.Flags().DurationVar(&o.TTL, "ttl", time.Hour, "how long the URL is good for")
+	c.Flags().StringVar(&o.Viewer, "viewer", "", "who watches, for watermarks and statistics")
+	c.Flags().IntVar(&o.MaxHeight, "max-height", 0, "the highest picture, in pixels")
+	c.Flags().StringVar(&o.IP, "ip", "", "the one `ADDRESS` that may use the URL")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if (namespace == "") == (input == "") {
+			return usageError{errors.New("give --input or --namespace, for example --namespace stream/local/cam")}
+		}
+		if err := checkStream(namespace); namespace != "" && err != nil {
 			return usageError{fmt.Errorf("--namespace %q: %w", namespace, err)}
 		}
-		if ttl <= 0 || ttl > maxTTL {
-			return usageError{fmt.Errorf("--ttl %v: more than 0 and at most %v", ttl, maxTTL)}
+		if o.TTL <= 0 || o.TTL > auth.MaxTokenLife {
+			return usageError{fmt.Errorf("--ttl %v: more than 0 and at most %v", o.TTL, auth.MaxTokenLife)}
 		}
-		ring, cfg, err := flags.keyring()
-		if err != nil {
-			return err
+		if relay != "" {
+			if _, err := relayBase(relay); err != nil {
+				return usageError{err}
+			}
 		}
-		base, err := playbackBase(relay, cfg)
-		if err != nil {
-			return usageError{err}
-		}
-		token, err := p.sign(ring, namespace, kid, ttl)
-		if err != nil {
-			return err
-		}
-		base.Path = "/playback/" + namespace[strings.LastIndexByte(namespace, '/')+1:]
-		base.RawQuery = url.Values{"tok": {token}}.Encode()
-		fmt.Fprintln(p.out, base)
-		return nil
+		return flags.run(cmd, func(ctx context.Context, s *apiSession) error {
+			sign := func() (client.PlaybackURL, error) { return s.Broadcasts.PlaybackURL(ctx, namespace, o) }
+			if input != "" {
+				sign = func() (client.PlaybackURL, error) { return s.LiveInputs.PlaybackURL(ctx, input, o) }
+			}
+			u, err := sign()
+			if err != nil {
+				return err
+			}
+			if u.URL, err = playbackURL(u, relay, s); err != nil {
+				return err
+			}
+			return flags.print(u, func(w io.Writer) { fmt.Fprintln(w, u.URL) })
+		})
 	}
 	return c
 }
 
-// sign signs a token, with a key made on the spot if there is none at all.
-func (p process) sign(ring *auth.Keyring, namespace, kid string, ttl time.Duration) (string, error) {
-	token, _, err := ring.Sign(namespace, kid, ttl)
-	if !errors.Is(err, auth.ErrNoKey) || kid != "" {
-		return token, err
+// playbackURL returns the URL that a token is for, at the relay that is asked
+// for, or else where the server says, or the settings.
+func playbackURL(u client.PlaybackURL, relay string, s *apiSession) (string, error) {
+	if relay == "" && u.URL != "" {
+		return strings.Replace(u.URL, "moq://", "moqt://", 1), nil
 	}
-	key, err := ring.Create(auth.Ed25519)
+	base, err := playbackBase(relay, s.cfg)
 	if err != nil {
-		return "", err
+		return "", usageError{err}
 	}
-	fmt.Fprintf(p.err, "made signing key %s\n", key.ID)
-	token, _, err = ring.Sign(namespace, key.ID, ttl)
-	return token, err
+	base.Path = "/playback/" + u.Namespace[strings.LastIndexByte(u.Namespace, '/')+1:]
+	base.RawQuery = url.Values{"tok": {u.Token}}.Encode()
+	return base.String(), nil
 }
 
 // playbackBase returns where viewers reach the relay.
@@ -252,6 +259,11 @@ func playbackBase(relay string, cfg config.Config) (*url.URL, error) {
 		}
 		relay = "moqt://localhost:" + port
 	}
+	return relayBase(relay)
+}
+
+// relayBase checks the URL of a relay, and leaves the rest of it out.
+func relayBase(relay string) (*url.URL, error) {
 	u, err := url.Parse(relay)
 	if err != nil || u.Host == "" || u.Scheme != "moqt" && u.Scheme != "moq" && u.Scheme != "https" {
 		return nil, errors.New("--relay is no URL of the form moqt://host:port or https://host:port")
@@ -266,19 +278,15 @@ func cutLast(s string, sep byte) (before, after string, ok bool) {
 	return s, "", false
 }
 
-// streamKey returns the stream key of a flag, or of the environment, where
-// other users do not see it.
+// streamKey returns the stream key of a flag, or of the environment, where other
+// users do not see it.
 func (p process) streamKey(flag string) string {
 	if flag != "" {
 		return flag
 	}
-	if text := p.getenv("BROADCASTD_STREAM_KEY"); text != "" {
-		return text
-	}
-	file := p.getenv("BROADCASTD_STREAM_KEY_FILE")
-	text, err := os.ReadFile(file)
-	if file == "" || errors.Is(err, fs.ErrNotExist) {
+	key, err := p.secret("BROADCASTD_STREAM_KEY")
+	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(text))
+	return key
 }

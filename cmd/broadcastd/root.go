@@ -65,7 +65,7 @@ See pictures at once:
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(p.serveCommand(), p.publishCommand(), p.viewCommand(), p.recordCommand(),
-		p.keyCommand(), p.urlCommand(), p.benchCommand(), p.configCommand(), p.versionCommand())
+		p.inputCommand(), p.keyCommand(), p.urlCommand(), p.apiKeyCommand(), p.sessionCommand(), p.benchCommand(), p.configCommand(), p.versionCommand())
 	for _, c := range root.Commands() {
 		asUsage(c)
 	}
