@@ -168,7 +168,7 @@ type heldSample struct {
 
 // Bounds on what waits at the gate.
 const (
-	maxHoldMedia   = time.Second
+	maxHoldMedia   = 500 * time.Millisecond // less than a group, whose first viewer is to get it whole
 	maxHoldBytes   = 16 << 20
 	maxHoldSamples = 4096
 )

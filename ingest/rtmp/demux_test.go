@@ -89,8 +89,8 @@ close audio`,
 			demuxStats{Frames: 2, Dropped: 1},
 		},
 		{
-			"audio alone waits a second for video", "0 c, 0 a, 21 a, 43 a, 64 a, 85 a",
-			"add audio mp4a.40.2\naudio 0+1024 1024+1024 2048+1024 3072+1024 4096+1024\nclose audio",
+			"audio alone waits half a second for video", "0 c, 0 a, 400 a, 500 a, 500 C, 520 V, 560 v",
+			"add audio mp4a.40.2\naudio 0+1024 19200+1024 24000+1024\nadd video avc1.64000d\nvideo 46800+3600* 50400+3600\nclose audio\nclose video",
 			demuxStats{Frames: 5},
 		},
 		{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/abema/go-mp4"
 	"github.com/bluenviron/gortmplib"
+	"github.com/bluenviron/gortmplib/pkg/amf0"
 	rtmpmsg "github.com/bluenviron/gortmplib/pkg/message"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/flac"
 	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
@@ -40,6 +41,9 @@ func sendEnhanced(w *world, name, file string) string {
 			}
 		}
 	}()
+	if err := c.Write(samples.metadata()); err != nil {
+		w.Fatal(err)
+	}
 	for _, t := range samples.tracks {
 		m, err := t.start()
 		if err != nil {
@@ -98,6 +102,26 @@ func readSamples(file string) (*sampleReader, error) {
 		r.list[i].dts -= r.first
 	}
 	return r, nil
+}
+
+// metadata says which tracks there are, as encoders do.
+func (r *sampleReader) metadata() rtmpmsg.Message {
+	var o amf0.ECMAArray
+	more := map[bool]amf0.Object{}
+	for _, t := range r.tracks {
+		switch {
+		case t.id > 0:
+			more[t.video()] = append(more[t.video()], amf0.ObjectEntry{Key: fmt.Sprint(t.id), Value: amf0.Object{}})
+		case t.video():
+			o = append(o, amf0.ObjectEntry{Key: "videocodecid", Value: float64(t.fourCC())})
+		default:
+			o = append(o, amf0.ObjectEntry{Key: "audiocodecid", Value: float64(t.fourCC())})
+		}
+	}
+	if list := more[true]; list != nil {
+		o = append(o, amf0.ObjectEntry{Key: "videoTrackIdInfoMap", Value: list})
+	}
+	return &rtmpmsg.DataAMF0{ChunkStreamID: 4, MessageStreamID: mediaStream, Payload: amf0.Data{"@setDataFrame", "onMetaData", o}}
 }
 
 func (r *sampleReader) AddTrack(_ string, h cmaf.Header) (cmaf.Sink, error) {
