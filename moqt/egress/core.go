@@ -110,6 +110,7 @@ type core struct {
 	starved  bool      // there was no stream credit at the last try
 	parked   bool      // some stream is parked
 	retry    time.Time // when parked streams and stream credit are tried again
+	parkedAt time.Time // when the last stream was parked
 	expireAt time.Time // when to look for what is too far behind
 
 	timed     bool      // some subscription has a timeout
@@ -249,7 +250,12 @@ func (c *core) park(now time.Time) {
 }
 
 func (c *core) unpark() {
-	c.parked, c.starved = false, false
+	c.starved = false
+	c.unparkStreams()
+}
+
+func (c *core) unparkStreams() {
+	c.parked = false
 	for _, s := range c.subs {
 		for _, st := range s.streams {
 			st.parked = false
@@ -391,6 +397,10 @@ func (c *core) wrote(now time.Time, st *stream, result result, n int) {
 		st.advance(n)
 		c.counts.bytes += uint64(n)
 		c.handOver(now, st, n)
+		if c.parked && now.Sub(c.parkedAt) >= minPause {
+			// There is room again, and what is more urgent may want it.
+			c.unparkStreams()
+		}
 		if st.fetch != nil {
 			c.spend(st, n)
 		} else if c.fetches > 0 {
@@ -409,7 +419,7 @@ func (c *core) wrote(now time.Time, st *stream, result result, n int) {
 		st.chunk = max(1, min(st.chunk, n)/4)
 		if st.chunk < leastWrite {
 			c.park(now)
-			c.parked, st.parked = true, true
+			c.parked, st.parked, c.parkedAt = true, true, now
 			c.block(now, s)
 		}
 	case resultStopped:

@@ -100,18 +100,24 @@ func (c *core) measured(now time.Time, st *stream, n int) {
 
 // passedOver reports whether the turn of st has come since something of it left:
 // the peer was heard, so that there was room for more on the path, and what
-// comes after it was sent, or less than there was room for.
+// comes after it was sent, or nothing is left that comes before it and less was
+// sent than there was room for. (A slow path alone sends less than its window
+// says while that has not shrunk yet.)
 func (c *core) passedOver(st *stream, s conn.Stats) bool {
 	if s.BytesReceived == st.mark.BytesReceived {
 		return false
 	}
-	if s.BytesSent-st.mark.BytesSent < s.CongestionWindow/2 {
-		return true
+	ahead := false
+	for _, o := range c.handed {
+		switch {
+		case o == st:
+		case o.urgency < st.urgency || o.urgency == st.urgency && o.id < st.id:
+			ahead = ahead || !o.stuck && o.unsent > 0
+		case o.shrunk.After(st.moved):
+			return true
+		}
 	}
-	return slices.ContainsFunc(c.handed, func(o *stream) bool {
-		after := o.urgency > st.urgency || o.urgency == st.urgency && o.id > st.id
-		return after && o.shrunk.After(st.moved)
-	})
+	return !ahead && s.BytesSent-st.mark.BytesSent < s.CongestionWindow/2
 }
 
 // endTails resets the streams of s that have ended and of which something may

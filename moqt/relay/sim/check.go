@@ -191,13 +191,26 @@ func (c *checker) end(rest []byte, err error) {
 		w.fail("I1 FIN", "%s: stream ends inside its header %x", c.name(), rest)
 	case len(rest) > 0 || c.begun:
 		w.fail("I1 FIN", "%s: FIN inside object %d of group %d of %v", c.name(), c.item().id, c.header.Group, c.sub.p.name)
-	case c.k < 0:
+	case c.k < 0 && !c.empty():
 		w.fail("I1 FIN", "%s: FIN before the first object of subgroup %d of group %d of %v", c.name(), c.header.Subgroup, c.header.Group, c.sub.p.name)
-	case !c.sub.p.denies(c.header.Group, c.header.Subgroup, c.k+1, c.sub.p.count()):
+	case c.k >= 0 && !c.sub.p.denies(c.header.Group, c.header.Subgroup, c.k+1, c.sub.p.count()):
 		w.fail("I1 FIN", "%s: FIN behind object %d of group %d of %v, which is not the last of its subgroup", c.name(), c.item().id, c.header.Group, c.sub.p.name)
 	default:
 		c.sub.finished[[2]uint64{c.header.Group, c.header.Subgroup}] = true
 	}
+}
+
+// empty reports whether a stream may end without an object: all that it could
+// have held was said not to exist. One that does not begin with the first object
+// may have been meant for the last alone.
+func (c *checker) empty() bool {
+	p, from := c.sub.p, 0
+	if !c.header.FirstObject {
+		for from = p.count() - 1; p.lane(from) != c.header.Subgroup; {
+			from--
+		}
+	}
+	return p.denies(c.header.Group, c.header.Subgroup, from, p.count())
 }
 
 // exists reports whether the object was made already.

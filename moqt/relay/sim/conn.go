@@ -106,12 +106,17 @@ func (c *conn) check() {
 // Info implements moqt.Conn.
 func (c *conn) Info() moqt.ConnInfo { return c.info }
 
+// minWindow is the smallest congestion window, in bytes: two packets, as with
+// New Reno (RFC 9002 section 7.2). A window that the path never fills would say
+// that a slow link has room.
+const minWindow = 2 * 1200
+
 // Stats implements moqt.Conn.
 func (c *conn) Stats() moqt.ConnStats {
 	rtt := c.out.cfg.delay + c.peer.out.cfg.delay
 	return moqt.ConnStats{
 		SmoothedRTT: rtt, MinRTT: rtt,
-		CongestionWindow: uint64(max(32<<10, float64(c.out.cfg.rate)*rtt.Seconds())),
+		CongestionWindow: uint64(max(minWindow, float64(c.out.cfg.rate)*rtt.Seconds())),
 		BytesSent:        c.out.sent + 1, BytesReceived: c.peer.out.received,
 		PacketsSent: c.out.packets, PacketsLost: c.out.lost,
 	}
