@@ -91,6 +91,7 @@ const (
 // subgroups to streams, rank what has data, fill the transport up to its limit.
 type core struct {
 	cfg     Config
+	now     time.Time // of the call at hand
 	subs    []*subscription
 	turn    int // index in subs of who is next among equals
 	queue   []action
@@ -130,6 +131,7 @@ func newCore(cfg Config) *core {
 
 // handle takes one event.
 func (c *core) handle(now time.Time, ev event) {
+	c.now = now
 	switch ev.kind {
 	case evAdded:
 		c.subs = append(c.subs, ev.sub)
@@ -173,6 +175,7 @@ func (c *core) handle(now time.Time, ev event) {
 // next returns what to do now. After opOpen and opWrite the result must
 // be handled before next is called again.
 func (c *core) next(now time.Time) action {
+	c.now = now
 	if c.spent != nil {
 		c.recycle(c.spent)
 		c.spent = nil

@@ -53,6 +53,7 @@ type stream struct {
 	unsent int       // bytes that have not left
 	moved  time.Time // when some left last, or the first were handed over
 	shrunk time.Time // when some left last
+	left   int       // the urgency of st then
 	stuck  bool      // they do not leave for want of flow control credit
 
 	complete time.Time  // when its subgroup was seen complete, for SubgroupTimeout

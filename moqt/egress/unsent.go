@@ -40,6 +40,9 @@ func (c *core) move(st *stream, urgency int) {
 		c.backlog.ahead[urgency].bytes += st.unsent
 	}
 	if c.exact {
+		if urgency < st.urgency {
+			st.moved, st.mark = c.now, c.backlog.last // what left until now did not pass it over
+		}
 		st.urgency = urgency
 	}
 }
@@ -86,7 +89,7 @@ func (c *core) measured(now time.Time, st *stream, n int) {
 			c.backlog.ahead[st.urgency].bytes += st.unsent
 		}
 		c.account(st, n)
-		st.moved, st.shrunk, st.mark = now, now, s
+		st.moved, st.shrunk, st.left, st.mark = now, now, st.urgency, s
 	case !st.stuck && now.Sub(st.moved) >= max(minStuck, 3*s.SmoothedRTT) && c.passedOver(st, s):
 		c.backlog.ahead[st.urgency].bytes -= st.unsent
 		st.stuck = true
@@ -109,15 +112,21 @@ func (c *core) passedOver(st *stream, s conn.Stats) bool {
 	}
 	ahead := false
 	for _, o := range c.handed {
-		switch {
-		case o == st:
-		case o.urgency < st.urgency || o.urgency == st.urgency && o.id < st.id:
-			ahead = ahead || !o.stuck && o.unsent > 0
-		case o.shrunk.After(st.moved):
+		if o == st {
+			continue
+		}
+		if o.shrunk.After(st.moved) && st.goesBefore(o.left, o.id) {
 			return true
 		}
+		ahead = ahead || !o.stuck && o.unsent > 0 && !st.goesBefore(o.urgency, o.id)
 	}
 	return !ahead && s.BytesSent-st.mark.BytesSent < s.CongestionWindow/2
+}
+
+// goesBefore reports whether the transport sends st before the stream id of that
+// urgency.
+func (st *stream) goesBefore(urgency int, id uint64) bool {
+	return st.urgency < urgency || st.urgency == urgency && st.id < id
 }
 
 // endTails resets the streams of s that have ended and of which something may
