@@ -80,6 +80,9 @@ func (sc *scene) calmDown() {
 			continue
 		}
 		sc.excuse(c, c.slack()) // for what is still on its way
+		if c.peer.limit-c.peer.wrote < someRoom {
+			sc.excuse(c, longestStall) // for what its stall kept from leaving
+		}
 		for _, l := range []*link{c.out, c.peer.out} {
 			l.cfg = goodLink(l.cfg.delay)
 		}

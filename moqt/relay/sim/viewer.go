@@ -363,12 +363,15 @@ func (v *viewer) act(cl *client) {
 	w.after(w.between(50*time.Millisecond, 1200*time.Millisecond), func() { v.act(cl) })
 }
 
+// longestStall bounds how long a viewer reads no objects.
+const longestStall = 1500 * time.Millisecond
+
 // stall stops reading objects for a while.
 func (v *viewer) stall(cl *client) {
 	w := v.sc.w
 	cl.stalled = true
 	w.note(v.name, "stalls", 0, 0, 0)
-	d := w.between(20*time.Millisecond, 1500*time.Millisecond)
+	d := w.between(20*time.Millisecond, longestStall)
 	w.after(d, func() {
 		if relay := cl.c.peer; relay.limit-relay.wrote < someRoom {
 			v.sc.excuse(cl.c, d) // there was no room for any message
