@@ -179,6 +179,13 @@ func (c *core) offerTrack(ev evOffer) {
 	case !below:
 		c.answerOffer(o, &RequestError{Code: wire.RequestUninterested, Reason: "the track is not below the prefix"})
 		return
+	case c.outlived(o.Name):
+		s := c.served[o.Name].role.(*serving)
+		if s.next != nil {
+			c.answerOffer(s.next.offer, &RequestError{Code: wire.RequestUninterested, Reason: "a newer track has the name"})
+		}
+		s.next = &ev
+		return
 	case c.served[o.Name] != nil:
 		c.answerOffer(o, &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer is subscribed to this track"})
 		return
@@ -216,6 +223,21 @@ func (c *core) offerTrack(ev evOffer) {
 			return nil
 		})
 	}
+}
+
+// outlived reports whether what the peer gets under a name is a track that has
+// ended, of which not all has been sent yet.
+func (c *core) outlived(name track.Name) bool {
+	st := c.served[name]
+	if st == nil {
+		return false
+	}
+	s, ok := st.role.(*serving)
+	if !ok || s.d.Track == nil {
+		return false
+	}
+	_, _, ended := s.d.Track.Ended()
+	return ended
 }
 
 // block tells the peer that a track cannot be offered (section 10.20).

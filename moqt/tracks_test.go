@@ -174,6 +174,36 @@ func TestSubscribeTracks(t *testing.T) {
 			sub.Reject(wire.RequestDoesNotExist, "")
 		})
 	})
+	t.Run("10.19 a track that takes the name of one that is still being sent", func(t *testing.T) {
+		tracksOver(t, moqttest.Config{Window: 64}, moqt.Config{}, wire.Params{}, func(t *testing.T, p *tracksPeer) {
+			old, _ := p.offer("a")
+			st := p.Accept()
+			st.Expect(publish(1, 1, "a", wire.Params{}))
+			st.Send(wire.RequestOK{})
+			w, err := old.Subgroup(track.SubgroupHeader{EndOfGroup: true, FirstObject: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.WriteObject(track.Object{Payload: make([]byte, 1000)}); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			data := p.AcceptUni()
+			old.End(wire.PublishDoneTrackEnded, "over")
+			synctest.Wait()
+			p.offer("a") // too early: two of a name would be one subscription
+			p.offer("a") // a newer one yet
+			synctest.Wait()
+			if e, ok := errors.AsType[*moqt.RequestError](p.got[1]); len(p.got) != 2 || !ok || e.Code != wire.RequestUninterested {
+				t.Errorf("answered %v, want nil and UNINTERESTED", p.got)
+			}
+			if _, ids := objects(t, data); len(ids) != 1 {
+				t.Errorf("%d objects, want 1", len(ids))
+			}
+			st.Expect(wire.PublishDone{Status: wire.PublishDoneTrackEnded, StreamCount: 1, Reason: "over"})
+			p.Accept().Expect(publish(3, 2, "a", wire.Params{}))
+		})
+	})
 	t.Run("6.1 nothing after the end of the request", func(t *testing.T) {
 		tracksOver(t, moqttest.Config{Streams: 1}, moqt.Config{}, wire.Params{}, func(t *testing.T, p *tracksPeer) {
 			p.offer("a")
