@@ -17,7 +17,7 @@ import (
 // newGate makes the one gate, which everything asks that lets somebody in.
 func (s *server) newGate(rule auth.Loopback) (*auth.Gate, error) {
 	return auth.NewGate(auth.Config{
-		Directory: directories{s.control.Directory(), s.keys}, Loopback: rule, JWKS: s.cfg.Auth.JWKS,
+		Directory: s.control.Directory(), Loopback: rule, JWKS: s.cfg.Auth.JWKS,
 		Callback: auth.Callback{URL: s.cfg.Auth.Callback, Secret: s.cfg.Auth.CallbackSecret}, Log: s.log,
 	})
 }

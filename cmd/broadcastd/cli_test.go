@@ -178,3 +178,22 @@ func TestCLISessions(t *testing.T) {
 	s.CloseClientConnections()
 	c.check("cli-session.golden")
 }
+
+// TestCLIOldKeys finds the keys of a version that kept them as files.
+func TestCLIOldKeys(t *testing.T) {
+	c := newCLI(t)
+	state := strings.TrimPrefix(c.env[0], "BROADCASTD_STATE_DIR=")
+	if err := os.CopyFS(filepath.Join(state, "keys"), os.DirFS(filepath.Join("..", "..", "internal", "control", "testdata", "keys"))); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time they are in the store
+		list := c.run(0, "key", "list")
+		for _, want := range []string{"k_l2mdjgow45sy53mr", "u6xzdfdjtzdcu2ut", "stream/local/cam"} {
+			if !strings.Contains(list, want) {
+				t.Errorf("the list has no %s:\n%s", want, list)
+			}
+		}
+	}
+	c.run(0, "url", "sign", "--namespace", "stream/local/cam", "--key", "k_l2mdjgow45sy53mr")
+	c.run(0, "key", "revoke", "u6xzdfdjtzdcu2ut")
+}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/control"
 	"github.com/broadcastd/broadcastd/internal/store"
 	"github.com/broadcastd/broadcastd/internal/store/boltstore"
@@ -38,9 +37,14 @@ func (s *server) openControl() (*control.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.Open(context.Background(), control.Config{
+	c, err := control.Open(context.Background(), control.Config{
 		Store: s.store, Secrets: secrets, AdminKey: s.adminKey, PublicRelay: s.publicRelay(), Log: s.log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.ImportKeys(context.Background(), s.cfg.StateDir) // once: it moves the files away
+	return c, err
 }
 
 // publicRelay returns the base of the URLs that viewers play, which have the
@@ -61,67 +65,5 @@ func (s *server) publicRelay() string {
 func warnOpen(dir string, log *slog.Logger) {
 	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 != 0 {
 		log.Warn("others on this machine may look into the state directory; chmod 700 keeps them out", "state_dir", dir, "mode", info.Mode().Perm().String())
-	}
-}
-
-// directories asks several, in order.
-type directories []auth.Directory
-
-// SigningKey implements auth.Directory.
-func (ds directories) SigningKey(kid string) (k auth.SigningKeyInfo, ok bool) {
-	for _, d := range ds {
-		if k, ok = d.SigningKey(kid); ok {
-			break
-		}
-	}
-	return k, ok
-}
-
-// StreamKey implements auth.Directory.
-func (ds directories) StreamKey(id string) (k auth.StreamKeyInfo, ok bool) {
-	for _, d := range ds {
-		if k, ok = d.StreamKey(id); ok {
-			break
-		}
-	}
-	return k, ok
-}
-
-// VerifyStreamKey implements auth.Directory.
-func (ds directories) VerifyStreamKey(id, secret string) (ok bool) {
-	for _, d := range ds {
-		ok = d.VerifyStreamKey(id, secret) || ok
-	}
-	return ok
-}
-
-// Input implements auth.Directory.
-func (ds directories) Input(external string) (i auth.Input, ok bool) {
-	for _, d := range ds {
-		if i, ok = d.Input(external); ok {
-			break
-		}
-	}
-	return i, ok
-}
-
-// TokenRevoked implements auth.Directory.
-func (ds directories) TokenRevoked(jti string) (revoked bool) {
-	for _, d := range ds {
-		revoked = d.TokenRevoked(jti) || revoked
-	}
-	return revoked
-}
-
-// OnChange implements auth.Directory.
-func (ds directories) OnChange(f func(auth.Change)) (stop func()) {
-	stops := make([]func(), len(ds))
-	for i, d := range ds {
-		stops[i] = d.OnChange(f)
-	}
-	return func() {
-		for _, stop := range stops {
-			stop()
-		}
 	}
 }

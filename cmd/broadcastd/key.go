@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -26,9 +25,6 @@ publish one stream that is no live input's. Live inputs have stream keys of thei
 own: see "broadcastd input".`,
 		p.keyCreateCommand(), p.keyListCommand(), p.keyRevokeCommand())
 }
-
-// keyDir is where keys were files.
-func keyDir(c config.Config) string { return filepath.Join(c.StateDir, "keys") }
 
 func (p process) keyCreateCommand() *cobra.Command {
 	var alg, stream string

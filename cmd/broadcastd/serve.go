@@ -72,7 +72,6 @@ type server struct {
 	ready atomic.Bool
 
 	certs      *certs.Store
-	keys       *auth.Keyring
 	store      store.Store
 	control    *control.Service
 	adminKey   string
@@ -149,9 +148,6 @@ func newServer(cfg config.Config, log *slog.Logger) (*server, error) {
 		Hosts: own(cfg, hostname), Log: log,
 	})
 	if err != nil {
-		return nil, err
-	}
-	if s.keys, err = auth.OpenKeyring(auth.KeyringConfig{Dir: keyDir(cfg), Log: log}); err != nil {
 		return nil, err
 	}
 	s.store, err = openStore(cfg.StateDir)
@@ -303,7 +299,6 @@ func (s *server) run(ctx context.Context) error {
 	core.Go(func() error { return s.directory.Run(coreCtx) })
 	core.Go(func() error { return s.live.Run(coreCtx) })
 	core.Go(func() error { return s.certs.Run(coreCtx) })
-	core.Go(func() error { return s.keys.Run(coreCtx) })
 	core.Go(func() error { return s.gate.Run(coreCtx) })
 	core.Go(func() error { return s.control.Run(coreCtx) })
 	if s.on.admin != nil {
