@@ -102,6 +102,9 @@ func (p *Pass) enter(path string, tokens []string) error {
 
 // wait lets a session in that has shown nothing: its requests may.
 func (p *Pass) wait(err error) {
+	if CodeOf(err) == 0 { // the cause of a session's end is one
+		err = refused(CodeMissing, err.Error())
+	}
 	p.lacks, p.foreign = err, nil
 	p.timer = time.AfterFunc(firstRequest, func() { p.giveUp(err) })
 }
@@ -278,11 +281,12 @@ func (p *Pass) may(action string, namespace, tokens []string) ([]string, error) 
 		}
 	}
 	ns := p.gate.resolve(namespace)
-	err = refused(CodeWrongInput, fmt.Sprintf("what was shown is not for %.140q", strings.Join(namespace, "/")))
 	if p.local(tokens) {
 		if _, err = p.gate.adHoc(ns); err == nil {
 			return ns, nil
 		}
+	} else if !foreign {
+		err = wrongNamespace(namespace)
 	}
 	if !foreign {
 		return nil, err
@@ -293,9 +297,13 @@ func (p *Pass) may(action string, namespace, tokens []string) ([]string, error) 
 	case err != nil:
 		return nil, err
 	case !grant.Allows(ns) || action == actionPublish && !grant.Publish:
-		return nil, refused(CodeWrongInput, fmt.Sprintf("what was shown is not for %.140q", strings.Join(namespace, "/")))
+		return nil, wrongNamespace(namespace)
 	}
 	return ns, nil
+}
+
+func wrongNamespace(namespace []string) error {
+	return refused(CodeWrongInput, fmt.Sprintf("what was shown is not for %.140q", strings.Join(namespace, "/")))
 }
 
 // Watch says whether the session may watch the namespaces under a prefix, and

@@ -28,6 +28,7 @@ const (
 	CodeWrongInput  // valid, but for something else
 	CodeLimited     // not looked at: too many were wrong
 	CodeUnavailable // nobody could decide about it
+	CodeMissing     // there is none, and it needs one
 )
 
 // A CredentialError says why a credential does not count. Its text begins with

@@ -64,18 +64,22 @@ type AuthRequest struct {
 // An Authorizer decides about sessions. A *moqt.RequestError says how to refuse;
 // with any other error it is UNAUTHORIZED and the text is not shown to the peer.
 type Authorizer interface {
-	// Admit decides about a session when its SETUP has come. It must not block.
-	// A session that is refused gets the error as the answer to its first
-	// request and is then closed with UNAUTHORIZED.
+	// Admit decides about a session when its SETUP has come. It may wait for
+	// some seconds, such as for a key that has to be fetched: the session's
+	// requests wait with it, and nobody else does. A session that is refused gets
+	// the error as the answer to its first request and is then closed with
+	// UNAUTHORIZED.
 	Admit(Credentials) (Permit, error)
 }
 
-// A Permit is what one session may do. Its methods must not block.
+// A Permit is what one session may do.
 type Permit interface {
 	// Authorize allows a request or returns why not. The peer's name for the
-	// namespace may be another than ours: ns is ours.
+	// namespace may be another than ours: ns is ours. It may wait as Admit may;
+	// what the session is sent goes on meanwhile.
 	Authorize(AuthRequest) (ns wire.Namespace, err error)
 	// Visible says whether the session may hear that a namespace is published.
+	// It must not block: all sessions that watch are told one after the other.
 	Visible(ns wire.Namespace) bool
 	// Context ends when the permit does, such as at the expiry of its token. The
 	// session is then closed with UNAUTHORIZED and the text of the cause.
