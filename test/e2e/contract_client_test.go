@@ -238,6 +238,13 @@ type publication struct {
 // ends.
 func publish(t *testing.T, d *harness.Daemon, target string, namespace ...string) (*publication, error) {
 	t.Helper()
+	return publishAs(t, d, target, nil, namespace...)
+}
+
+// publishAs is publish with properties of the track, and offers the track itself
+// then.
+func publishAs(t *testing.T, d *harness.Daemon, target string, hints track.Properties, namespace ...string) (*publication, error) {
+	t.Helper()
 	m, err := connect(t, d, target)
 	if err != nil {
 		return nil, err
@@ -245,10 +252,15 @@ func publish(t *testing.T, d *harness.Daemon, target string, namespace ...string
 	ns := track.MustNamespace(namespace...)
 	out, in := io.Pipe()
 	p := &publication{session: m, pipe: in, done: make(chan error, 1)}
-	p.track = track.New(track.Name{Namespace: ns, Name: "broadcast"}, track.Info{}, track.Config{Roll: true})
+	p.track = track.New(track.Name{Namespace: ns, Name: "broadcast"}, track.Info{Properties: hints}, track.Config{Roll: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := m.Announce(ctx, ns, p); err != nil {
+	if hints != nil {
+		_, err = m.Publish(ctx, p.track)
+	} else {
+		_, err = m.Announce(ctx, ns, p)
+	}
+	if err != nil {
 		return nil, err
 	}
 	args := append([]string{"-hide_banner", "-nostdin", "-loglevel", "error"}, harness.TestPicture{Size: "320x180"}.Args()...)
@@ -330,6 +342,29 @@ type watcher struct {
 	chunks  chan chunk
 	ended   chan error // one: why it ended
 	sub     *track.Subscription
+	header  []byte  // the init segment
+	early   []chunk // media that came before it: the two are on streams of their own
+}
+
+// take hands a chunk on: the init segment first, and once.
+func (w *watcher) take(c chunk) {
+	switch {
+	case len(c.data) == 0, c.isInit && bytes.Equal(c.data, w.header):
+		return // each group repeats the header
+	case w.header == nil && !c.isInit:
+		w.early = append(w.early, c)
+		return
+	}
+	if c.isInit {
+		w.header = c.data
+	}
+	for _, c := range append([]chunk{c}, w.early...) {
+		select {
+		case w.chunks <- c:
+		default: // nobody looks any more
+		}
+	}
+	w.early = nil
 }
 
 // watch subscribes by the URL's own path as the namespace, or by another one.
@@ -346,7 +381,6 @@ func watch(t *testing.T, d *harness.Daemon, target string, namespace ...string) 
 	w := &watcher{session: m, chunks: make(chan chunk, 4096), ended: make(chan error, 1), sub: sub}
 	go func() {
 		defer close(w.chunks)
-		var header []byte
 		r := sub.Track().NewReader(track.CurrentGroup)
 		for {
 			g, err := r.NextGroup(context.Background())
@@ -359,17 +393,7 @@ func watch(t *testing.T, d *harness.Daemon, target string, namespace ...string) 
 				if err != nil {
 					break // the group is over, or was cut: the next one tells
 				}
-				c := chunkOf(o)
-				if len(c.data) == 0 || c.isInit && bytes.Equal(c.data, header) {
-					continue // each group repeats the header
-				}
-				if c.isInit {
-					header = c.data
-				}
-				select {
-				case w.chunks <- c:
-				default: // nobody looks any more
-				}
+				w.take(chunkOf(o))
 			}
 		}
 	}()
