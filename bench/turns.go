@@ -163,7 +163,7 @@ func (r *runner) run(ctx context.Context) error {
 			continue
 		}
 		if errors.Is(err, errNoTime) || errors.Is(context.Cause(ctx), errNoTime) {
-			r.note("%s: only %s, because the %v are over", b.what(), countOf(len(o.rounds), b.Rounds), r.budget)
+			r.note("%s: only %s fit into %v", b.what(), countOf(len(o.rounds), b.Rounds), r.budget)
 			continue // the rest says so for itself
 		}
 		if ctx.Err() != nil || !r.cfg.Plan.GoOn {

@@ -101,7 +101,7 @@ func cutWays(init, fragment []byte, ones []cmaf.Chunk) ([]cutWay, error) {
 		{WayMP4FF, func() error {
 			other.Reset()
 			for _, o := range ones {
-				if err := other.Chunk(o.Data, uint64(o.DecodeTime), o.Samples[0].Duration, uint32(o.Samples[0].Flags)); err != nil {
+				if err := other.Chunk(o.Data, uint64(o.DecodeTime), o.Samples[0].Duration, o.Samples[0].Flags); err != nil {
 					return err
 				}
 			}
