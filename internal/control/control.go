@@ -48,6 +48,9 @@ type Limits struct {
 	Sessions    int           // of an organisation; the oldest that ended go first; 10,000
 	Events      int           // in all; 100,000
 	EventAge    time.Duration // 7 days
+	// KeepRevoked is how long keys are kept that count no longer, for people who
+	// ask what has become of one: 90 days.
+	KeepRevoked time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -55,7 +58,7 @@ func (l Limits) withDefaults() Limits {
 		Orgs: cmp.Or(l.Orgs, 1000), Inputs: cmp.Or(l.Inputs, 10_000), APIKeys: cmp.Or(l.APIKeys, 10_000),
 		StreamKeys: cmp.Or(l.StreamKeys, 10_000), SigningKeys: cmp.Or(l.SigningKeys, 100),
 		Sessions: cmp.Or(l.Sessions, 10_000), Events: cmp.Or(l.Events, 100_000),
-		EventAge: cmp.Or(l.EventAge, 7*24*time.Hour),
+		EventAge: cmp.Or(l.EventAge, 7*24*time.Hour), KeepRevoked: cmp.Or(l.KeepRevoked, 90*24*time.Hour),
 	}
 }
 

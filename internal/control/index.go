@@ -132,15 +132,11 @@ func (s *Service) inputStatus(org, external string) string {
 	return InputIdle
 }
 
-// keepRevoked is how long keys are kept that count no longer, for people who ask
-// what has become of one.
-const keepRevoked = 90 * 24 * time.Hour
-
 // dropOld removes keys that were revoked long ago, and what is kept of tokens
 // that have expired.
 func (s *Service) dropOld(ctx context.Context) error {
 	now := s.now()
-	old := func(at time.Time) bool { return !at.IsZero() && now.Sub(at) > keepRevoked }
+	old := func(at time.Time) bool { return !at.IsZero() && now.Sub(at) > s.limit.KeepRevoked }
 	return errors.Join(
 		drop(ctx, s, s.apiKeys, func(k *apiKeyRecord) bool { return old(k.Revoked) || old(k.Expires) }),
 		drop(ctx, s, s.streams, func(k *streamKeyRecord) bool { return old(k.Revoked) }),
