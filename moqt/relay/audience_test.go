@@ -54,8 +54,8 @@ func TestReaders(t *testing.T) {
 		}
 		n.subscribe(b)
 		lists, _ := n.dial(moqttest.Config{})
-		lists.Subscribe(n.ctx, track.Name{Namespace: ns, Name: "catalog"}, track.SubscribeOptions{}) //nolint:errcheck // there is none
-		n.subscribe(n.r)                                                                             // a part of this process
+		lists.Subscribe(n.ctx, track.Name{Namespace: ns, Name: "catalog"}, track.SubscribeOptions{})
+		n.subscribe(n.r) // a part of this process
 		r := sub.Track().NewReader(track.CurrentGroup)
 		for i := range uint64(3) {
 			f.group(t, i)

@@ -213,7 +213,7 @@ func TestSecretsStayInside(t *testing.T) {
 	for _, target := range []string{"?sk=" + streamKey, "?sk=sk_live_x_" + wrong} { // the first is right, but of another protocol
 		if d.RTMP != "" {
 			p := encoder("-f flv", "rtmp://"+d.RTMP+"/live/"+name+target)
-			p.Wait(15 * time.Second) //nolint:errcheck // it is refused
+			p.Wait(15 * time.Second) // it is refused
 		}
 	}
 	cli := func(env []string, args ...string) string {
@@ -221,7 +221,7 @@ func TestSecretsStayInside(t *testing.T) {
 		cmd.Env = append(os.Environ(), env...)
 		cmd.Dir = t.TempDir()
 		p := harness.StartProc(t, "broadcastd "+args[0], cmd)
-		p.Wait(30 * time.Second) //nolint:errcheck // some are refused
+		p.Wait(30 * time.Second) // some are refused
 		h.collect("the output of broadcastd "+args[0], p.Log())
 		return p.Log()
 	}
