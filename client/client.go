@@ -90,10 +90,10 @@ func (c Config) transport() http.RoundTripper {
 			leaf := s.PeerCertificates[0]
 			sum := sha256.Sum256(leaf.Raw)
 			if !slices.ContainsFunc(c.CertSHA256, func(pin []byte) bool { return bytes.Equal(pin, sum[:]) }) {
-				return errors.New("the server's certificate has another SHA-256")
+				return fmt.Errorf("%w: it has another SHA-256", ErrUntrusted)
 			}
 			if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-				return errors.New("the server's certificate is not valid now")
+				return fmt.Errorf("%w: it is not valid now", ErrUntrusted)
 			}
 			return nil
 		}
@@ -294,6 +294,9 @@ func lost(ctx, bounded context.Context, k call, err error) error {
 		err = context.Cause(bounded)
 	} else if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // the URL is in the name of the call
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		err = fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	return fmt.Errorf("%w: %s: %w", ErrUnreachable, k.name(), err)
 }

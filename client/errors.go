@@ -11,11 +11,14 @@ import (
 	"time"
 )
 
-// What a call can fail with, for errors.Is. All but ErrUnreachable and
-// ErrResponse are *Error too, which has the server's words.
+// What a call can fail with, for errors.Is. Those with a status are *Error too,
+// which has the server's words.
 var (
 	// ErrUnreachable reports that no answer came, also after repetitions.
 	ErrUnreachable = errors.New("client: the server cannot be reached")
+	// ErrUntrusted reports a certificate that is not accepted. It is wrapped
+	// together with ErrUnreachable.
+	ErrUntrusted = errors.New("client: certificate not accepted")
 	// ErrResponse reports an answer that is none of this API.
 	ErrResponse = errors.New("client: unexpected answer")
 

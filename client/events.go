@@ -56,9 +56,9 @@ func (s Events) Follow(ctx context.Context, o EventOptions) iter.Seq2[Event, err
 		o.Idle = time.Minute
 	}
 	return func(yield func(Event, error) bool) {
-		f := follower{c: s.c, o: o, yield: yield}
+		f := follower{c: s.c, o: o, yield: yield, retry: defaultRetry}
 		for attempt := 0; ; attempt++ {
-			came := f.last
+			f.worked = false
 			err := f.once(ctx)
 			if f.stopped {
 				return
@@ -67,8 +67,8 @@ func (s Events) Follow(ctx context.Context, o EventOptions) iter.Seq2[Event, err
 				yield(Event{}, context.Cause(ctx))
 				return
 			}
-			if f.last != came {
-				attempt = 0 // it was a connection that worked
+			if f.worked {
+				attempt = 0
 			}
 			pause, ok := repeatAlways.again(err, attempt)
 			if !ok || attempt >= s.c.cfg.Retries {
@@ -83,6 +83,10 @@ func (s Events) Follow(ctx context.Context, o EventOptions) iter.Seq2[Event, err
 	}
 }
 
+// defaultRetry is how long to wait between connections where the server does not
+// say.
+const defaultRetry = time.Second
+
 // A follower is one run of Follow.
 type follower struct {
 	c       *Client
@@ -90,14 +94,15 @@ type follower struct {
 	yield   func(Event, error) bool
 	last    string        // id of the last event
 	retry   time.Duration // that the server wants between connections
+	worked  bool          // the last connection did: something came
 	stopped bool          // by the caller
 }
 
 var errQuiet = errors.New("nothing came any more")
 
 // once reads one connection to its end, which is an error in any case.
-func (f *follower) once(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (f *follower) once(outer context.Context) error {
+	ctx, cancel := context.WithCancelCause(outer)
 	defer cancel(nil)
 	quiet := time.AfterFunc(f.o.Idle, func() { cancel(errQuiet) })
 	defer quiet.Stop()
@@ -121,7 +126,7 @@ func (f *follower) once(ctx context.Context) error {
 	}
 	res, err := f.c.cfg.HTTPClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUnreachable, k.name(), cause(ctx, err))
+		return lost(outer, ctx, k, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -130,11 +135,11 @@ func (f *follower) once(ctx context.Context) error {
 	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
 		return fmt.Errorf("%w: %s is not text/event-stream", ErrResponse, k.name())
 	}
-	err = f.read(bufio.NewReaderSize(alive{res.Body, func() { quiet.Reset(f.o.Idle) }}, 4096))
+	err = f.read(bufio.NewReaderSize(alive{res.Body, func() { quiet.Reset(f.o.Idle); f.worked = true }}, 4096))
 	if errors.Is(err, ErrResponse) {
 		return err
 	}
-	return fmt.Errorf("%w: %s: %w", ErrUnreachable, k.name(), cause(ctx, err))
+	return lost(outer, ctx, k, err)
 }
 
 // cause returns why ctx ended, or err if it has not.

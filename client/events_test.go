@@ -56,6 +56,20 @@ func TestEventsResume(t *testing.T) {
 	})
 }
 
+// A proxy may end streams on which nothing happens, any number of times.
+func TestEventsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answers []answer
+		for range 20 {
+			answers = append(answers, stream(": alive\n\n"))
+		}
+		c, s := scripted(t, append(answers, stream("id: 1\ndata: {\"seq\":1,\"type\":\"x\"}\n\n"))...)
+		if got, err := follow(t, c, EventOptions{}, 1); len(got) != 1 || err != nil || len(s.got) != 21 || time.Since(s.began) < 20*time.Second {
+			t.Errorf("%q, %v after %d requests and %v", got, err, len(s.got), time.Since(s.began))
+		}
+	})
+}
+
 func TestEventsEnd(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -52,7 +52,7 @@ func (r repetition) again(err error, attempt int) (time.Duration, bool) {
 	pause := backoff(attempt)
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		return pause, r == repeatAlways && errors.Is(err, ErrUnreachable)
+		return pause, r == repeatAlways && errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUntrusted)
 	}
 	if e.RetryAfter > 0 {
 		pause = e.RetryAfter + rand.N(pause) // never before

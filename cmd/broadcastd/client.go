@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	api "github.com/broadcastd/broadcastd/client"
 	"github.com/broadcastd/broadcastd/internal/config"
 	"github.com/broadcastd/broadcastd/moqt"
 	"github.com/broadcastd/broadcastd/moqt/client"
@@ -211,7 +212,7 @@ func cmpErr(err, otherwise error) error {
 
 // hint says what helps against a certificate that is not trusted.
 func hint(err error) error {
-	if errors.Is(err, transport.ErrUntrusted) {
+	if errors.Is(err, transport.ErrUntrusted) || errors.Is(err, api.ErrUntrusted) {
 		return fmt.Errorf("%w; for a self-signed certificate give its hash with --cert-sha256 HEX (the server shows it at /certificate.sha256), or --insecure", err)
 	}
 	return err

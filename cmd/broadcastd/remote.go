@@ -130,7 +130,7 @@ func (f *apiFlags) run(cmd *cobra.Command, do func(context.Context, *apiSession)
 	if errors.Is(err, client.ErrUnauthorized) {
 		err = fmt.Errorf("%w; give an API key in BROADCASTD_API_KEY or BROADCASTD_API_KEY_FILE", err)
 	}
-	return err
+	return hint(err)
 }
 
 // said is what the server said, without the call that it answered.
