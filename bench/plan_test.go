@@ -129,6 +129,7 @@ func TestPlans(t *testing.T) {
 		RelayPlan(Options{Against: against}), CeilingPlan(Options{}), OverloadPlan(Options{Against: against}), LossPlan(Options{}),
 		StallPlan(Options{Against: against}), JoinPlan(Options{WebTransport: true}), ChurnPlan(Options{}), IdlePlan(Options{}),
 		ScalePlan(Options{}), IngestPlan(Options{}), RecordPlan(Options{}), StartPlan(Options{Against: against}),
+		IngestPlan(Options{Inputs: []load.Input{load.InputRTMP}, Against: []load.Party{load.MediaMTX}}),
 		ComparePlan(Options{}, load.MediaMTX), ReachPlan(ReachOptions{Rounds: 3, MediaMTX: true}), ReachPlan(ReachOptions{Rounds: 9, Full: true}),
 	}
 	for _, p := range plans {

@@ -322,6 +322,10 @@ func IngestPlan(o Options) Plan {
 			b.Arms = append(b.Arms, o.arm(in.String()+", thrown away", load.Ceiling, 0, 10*time.Second))
 			p.Ratios = append(p.Ratios, Ratio{Figure: mcore, Of: in.String() + ", nobody watches", To: in.String() + ", thrown away", Minus: true})
 		}
+		if in == load.InputRTMP && slices.Contains(o.Against, load.MediaMTX) {
+			b.Arms = append(b.Arms, o.arm(in.String()+", into MediaMTX", load.MediaMTX, 0, 10*time.Second))
+			p.Ratios = append(p.Ratios, Ratio{Figure: mcore, Of: in.String() + ", nobody watches", To: in.String() + ", into MediaMTX"})
+		}
 	}
 	p.Blocks = []Block{b}
 	return p

@@ -31,6 +31,7 @@ type Target struct {
 	Input Input  `json:"input,omitempty"`
 	Addr  string `json:"addr"`           // of QUIC, for publishers and viewers
 	HTTP  string `json:"http,omitempty"` // of the CMAF input
+	RTMP  string `json:"rtmp,omitempty"`
 }
 
 // A publisherConn is the publishing end of a load. It belongs to one goroutine,

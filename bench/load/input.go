@@ -14,6 +14,7 @@ type Input string
 const (
 	InputMoQ  Input = ""     // as the viewers have it: MoQ, or the ceiling's protocol
 	InputCMAF Input = "cmaf" // CMAF chunks in an HTTP POST for each track
+	InputRTMP Input = "rtmp"
 )
 
 // String returns the name that people use.
@@ -41,6 +42,12 @@ func inputs() []inputInfo {
 				return nil, fmt.Errorf("load: the %s takes no CMAF", t.Party)
 			}
 			return dialPush(ctx, t.HTTP, prof)
+		}},
+		{InputRTMP, "RTMP", func(ctx context.Context, t Target, prof Profile) (publisherConn, error) {
+			if t.RTMP == "" {
+				return nil, fmt.Errorf("load: the %s takes no RTMP", t.Party)
+			}
+			return dialRTMP(ctx, t.RTMP, prof)
 		}},
 	}
 }

@@ -70,7 +70,7 @@ func TestConfigure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"moqQUICAddress: " + s.Addr, "pprofAddress: " + s.Admin, "rtsp: false", "all_others:"} {
+	for _, want := range []string{"moqQUICAddress: " + s.Addr, "pprofAddress: " + s.Admin, "rtmpAddress: " + s.RTMP, "rtsp: false", "all_others:"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("the configuration lacks %q:\n%s", want, b)
 		}

@@ -11,6 +11,7 @@ import (
 // A Server is where a MediaMTX listens.
 type Server struct {
 	Addr  string // of MoQ over QUIC
+	RTMP  string // of the RTMP input
 	Admin string // of its pprof pages
 	// Ready is a part of the line that it logs when it listens.
 	Ready string
@@ -18,21 +19,23 @@ type Server struct {
 	Args []string
 }
 
-// Configure writes a configuration to dir, where it is to run: MoQ alone, on free
+// Configure writes a configuration to dir, where it is to run: MoQ and the RTMP input, on free
 // ports of the loopback interface, and everything else as it comes.
 func Configure(dir string) (Server, error) {
 	var ports []string
-	for _, network := range []string{"udp", "udp", "tcp", "tcp"} {
+	for _, network := range []string{"udp", "udp", "tcp", "tcp", "tcp"} {
 		port, err := freePort(network)
 		if err != nil {
 			return Server{}, err
 		}
 		ports = append(ports, "127.0.0.1:"+port)
 	}
-	s := Server{Addr: ports[0], Admin: ports[3], Ready: ports[0] + " (UDP/QUIC)"}
+	s := Server{Addr: ports[0], Admin: ports[3], RTMP: ports[4], Ready: ports[0] + " (UDP/QUIC)"}
 	lines := []string{
 		"logLevel: info",
-		"rtsp: false", "rtmp: false", "hls: false", "webrtc: false", "srt: false",
+		"rtsp: false", "hls: false", "webrtc: false", "srt: false",
+		"rtmp: true",
+		"rtmpAddress: " + s.RTMP,
 		"moq: true",
 		"moqQUICAddress: " + s.Addr,
 		"moqHTTP3Address: " + ports[1],

@@ -56,14 +56,14 @@ func startServer(ctx context.Context, cfg Config, arm Arm, dir string) (*serverP
 	case load.Ceiling:
 		s.target.Addr, s.target.HTTP, s.admin = m.Addr, m.Admin, m.Admin
 	case load.MediaMTX:
-		s.target.Addr, s.admin = mtx.Addr, mtx.Admin
+		s.target.Addr, s.target.RTMP, s.admin = mtx.Addr, mtx.RTMP, mtx.Admin
 	default:
-		var line struct{ HTTP, MoQ, Admin string }
+		var line struct{ HTTP, MoQ, Admin, RTMP string }
 		if err := json.Unmarshal([]byte(m.Line), &line); err != nil || line.MoQ == "" || line.Admin == "" {
 			s.process.stop()
 			return nil, fmt.Errorf("run: the server says where it listens in a way that is not understood: %s", m.Line)
 		}
-		s.target.Addr, s.target.HTTP, s.admin = line.MoQ, line.HTTP, line.Admin
+		s.target.Addr, s.target.HTTP, s.target.RTMP, s.admin = line.MoQ, line.HTTP, line.RTMP, line.Admin
 	}
 	return s, nil
 }

@@ -146,7 +146,7 @@ pictures of which all before them in their group came.`,
 		},
 		{
 			name: "ingest", short: "Inputs: what one costs with nobody watching, and its delay",
-			plan: bench.IngestPlan, rounds: "3", duration: "10s", transports: true, inputs: true,
+			plan: bench.IngestPlan, rounds: "3", duration: "10s", transports: true, inputs: true, against: true,
 		},
 		{
 			name: "record", short: "The recorder and the chunk cutter alone, as fast as they can",

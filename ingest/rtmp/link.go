@@ -58,6 +58,7 @@ type link struct {
 	acked    uint64
 	window   uint64 // bytes after which the peer wants an acknowledgement; 0: never
 	idle     time.Duration
+	extended time.Time // when the read deadline was last moved
 	pace     bucket
 	// connected says that the peer takes commands.
 	connected bool
@@ -87,13 +88,21 @@ func (l *link) read(p []byte) (int, error) {
 	n, err := l.nc.Read(p)
 	l.received.Add(uint64(n))
 	if err == nil {
-		if wait := l.pace.take(time.Now(), n); wait > 0 {
+		now := time.Now()
+		if wait := l.pace.take(now, n); wait > 0 {
 			time.Sleep(min(wait, time.Second))
+		}
+		if now.Sub(l.extended) < l.idle/idleSteps {
+			return n, nil
 		}
 		return n, l.extend(l.idle)
 	}
 	return n, l.why(err)
 }
+
+// idleSteps is how many times a deadline is moved within itself: not with each
+// read, which would cost as much as the read.
+const idleSteps = 16
 
 // why returns the reason that stop gave, if it did.
 func (l *link) why(err error) error {
@@ -125,7 +134,8 @@ func (l *link) extend(d time.Duration) error {
 	if l.stopped != nil {
 		return l.stopped
 	}
-	return l.nc.SetReadDeadline(time.Now().Add(d))
+	l.extended = time.Now()
+	return l.nc.SetReadDeadline(l.extended.Add(d))
 }
 
 // stop makes a read under way return, and the next one fail, with err.
