@@ -20,7 +20,7 @@ type Admission struct {
 }
 
 // Name returns what the ingest calls the broadcast: ingest.Registry.
-func (a *Admission) Name() string { return IngestName(a.namespace) }
+func (a *Admission) Name() string { return ingestName(a.namespace) }
 
 // Namespace returns the fields of the broadcast's namespace.
 func (a *Admission) Namespace() []string { return a.namespace }
@@ -96,7 +96,7 @@ func (g *Gate) Ingest(r *http.Request, name string) (*Admission, error) {
 	}
 	return g.admit(request{
 		action: actionPublish, protocol: FMP4, remote: remoteOf(r).Addr(), name: name, namespace: g.namespaceOf(name),
-		credential: key, encrypted: Encrypted(r),
+		credential: key, encrypted: encrypted(r),
 	}, func() error { return g.cfg.Loopback.Request(r) })
 }
 
@@ -110,8 +110,8 @@ func (g *Gate) Play(r *http.Request, namespace []string) (*Admission, error) {
 	}
 	ns := g.resolve(namespace)
 	return g.admit(request{
-		action: actionPlay, protocol: HLS, remote: remoteOf(r).Addr(), name: IngestName(ns), namespace: ns,
-		credential: token, encrypted: Encrypted(r),
+		action: actionPlay, protocol: HLS, remote: remoteOf(r).Addr(), name: ingestName(ns), namespace: ns,
+		credential: token, encrypted: encrypted(r),
 	}, func() error { return g.cfg.Loopback.Request(r) })
 }
 
@@ -123,7 +123,7 @@ func (g *Gate) Page(r *http.Request) (visible func(namespace []string) bool, err
 		return nil, err
 	}
 	grant, err := g.grant(request{
-		action: actionWatch, protocol: HLS, remote: remoteOf(r).Addr(), credential: token, encrypted: Encrypted(r),
+		action: actionWatch, protocol: HLS, remote: remoteOf(r).Addr(), credential: token, encrypted: encrypted(r),
 	}, func() error { return g.cfg.Loopback.Request(r) })
 	if err != nil {
 		return nil, err
@@ -243,10 +243,10 @@ func (g *Gate) namespaceOf(name string) []string {
 // resolve is Resolve for somebody of whom no organisation is known: the live
 // input that is named has one.
 func (g *Gate) resolve(namespace []string) []string {
-	if ns := Resolve(namespace, ""); len(ns) == 3 && ns[1] == "" {
+	if ns := resolve(namespace, ""); len(ns) == 3 && ns[1] == "" {
 		return g.namespaceOf(ns[2])
 	}
-	return Resolve(namespace, adHocOrg)
+	return resolve(namespace, adHocOrg)
 }
 
 // fits checks that a publisher comes as its input wants it.

@@ -267,7 +267,7 @@ func (g *Gate) Lookup(name string) (Input, bool) { return g.dir.Input(name) }
 // adHoc returns the name of the ad-hoc broadcast of a namespace, or a refusal: a
 // live input is none, whether it is known or only named like one.
 func (g *Gate) adHoc(namespace []string) (string, error) {
-	name, err := AdHoc(namespace)
+	name, err := adHocName(namespace)
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,32 +16,32 @@ const (
 	there = "192.0.2.7:5000"
 )
 
-// A kit is a gate with a stream key and a token for stream/local/cam.
+// A kit is a gate with a stream key and tokens for stream/local/cam.
 type kit struct {
 	gate         *Gate
-	keys         *Keyring
+	book         *book
 	sk, tok, old string
-	signing      Key
 }
 
 func newKit(t *testing.T) kit {
-	now := time.Now()
-	k := openKeyring(t, KeyringConfig{Now: func() time.Time { return now }})
-	kit := kit{
-		gate: openGate(t, Config{Directory: k, Loopback: Loopback{Enabled: true}, Now: func() time.Time { return now }}),
-		keys: k, signing: create(t, k, Ed25519),
+	k := kit{book: newBook()}
+	k.book.sign("ed", "local", Ed25519)
+	k.gate = openGate(t, Config{Directory: k.book, Loopback: Loopback{Enabled: true}})
+	k.sk, _ = k.book.key("", "stream", "local", "cam")
+	k.tok = k.book.token(t, "ed", nil)
+	k.old = k.book.token(t, "ed", func(c *Claims) { c.Expires = time.Now().Add(-time.Hour).Unix() })
+	return k
+}
+
+func wantCode(t *testing.T, err error, want Code) {
+	t.Helper()
+	refusal, ok := errors.AsType[*CredentialError](err)
+	if !ok || refusal.Code != want {
+		t.Errorf("error %v, want code %d", err, want)
 	}
-	var err error
-	if kit.sk, _, err = k.CreateStream("stream/local/cam"); err != nil {
-		t.Fatal(err)
+	if err != nil && !strings.HasPrefix(err.Error(), "auth") {
+		t.Errorf("%q does not begin with auth", err)
 	}
-	if kit.tok, _, err = k.Sign("stream/local/cam", "", time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if kit.old, _, err = k.Sign("stream/local/cam", "", -time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	return kit
 }
 
 func TestGateSession(t *testing.T) {
@@ -143,9 +144,7 @@ func TestPass(t *testing.T) {
 	if !viewer.Visible(cam) || viewer.Visible(other) {
 		t.Error("the viewer sees more or less than its stream")
 	}
-	if err := k.keys.Revoke(k.signing.ID); err != nil {
-		t.Fatal(err)
-	}
+	k.book.deactivate("ed")
 	<-viewer.Context().Done()
 	wantCode(t, context.Cause(viewer.Context()), CodeRevoked)
 	<-local.Context().Done() // it has shown the token too
@@ -202,5 +201,44 @@ func TestGateHTTP(t *testing.T) {
 				t.Errorf("got %v, want ok %t", err, tt.ok)
 			}
 		})
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, namespace string
+		want               bool
+	}{
+		{"stream/org/cam", "stream/org/cam", true},
+		{"stream/org/cam", "stream/org/cam/x", false},
+		{"stream/org/cam", "stream/org", false},
+		{"stream/org/*", "stream/org/cam", true},
+		{"stream/org/*", "stream/org/cam/x", true},
+		{"stream/org/*", "stream/org", false},
+		{"stream/org/*", "stream/other/cam", false},
+		{"*", "stream/org/cam", true},
+		{"playback/cam", "stream/org/cam", true},
+		{"playback/cam", "stream/other/cam", false},
+		{"playback/*", "stream/org/cam", true},
+		{"stream/*/cam", "stream/org/cam", false}, // only a last field is a wildcard
+		{"", "stream/org/cam", false},
+	} {
+		p, ok := parsePattern(tt.pattern, "org")
+		if got := ok && p.covers(strings.Split(tt.namespace, "/")); got != tt.want {
+			t.Errorf("%q covers %q: %t, want %t", tt.pattern, tt.namespace, got, tt.want)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	for _, tt := range []struct{ in, want []string }{
+		{[]string{"stream", "org", "cam"}, []string{"stream", "org", "cam"}},
+		{[]string{"stream/org/cam"}, []string{"stream", "org", "cam"}},
+		{[]string{"playback", "cam"}, []string{"stream", "org", "cam"}},
+		{[]string{"publish/cam"}, []string{"stream", "org", "cam"}},
+	} {
+		if got := resolve(tt.in, "org"); strings.Join(got, "|") != strings.Join(tt.want, "|") {
+			t.Errorf("resolve(%q) = %q, want %q", tt.in, got, tt.want)
+		}
 	}
 }

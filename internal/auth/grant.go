@@ -73,7 +73,7 @@ func (g *Grant) inside(fields []string) bool {
 }
 
 // Resolve returns the namespace that the holder means with the fields it sends.
-func (g *Grant) Resolve(namespace []string) []string { return Resolve(namespace, g.Org) }
+func (g *Grant) Resolve(namespace []string) []string { return resolve(namespace, g.Org) }
 
 // A ledger holds the grants that have not ended.
 type ledger struct {

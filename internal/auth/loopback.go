@@ -114,16 +114,16 @@ func CheckName(name string) error {
 	return nil
 }
 
-// AdHoc returns the name of an ad-hoc broadcast from its namespace, or a refusal.
-func AdHoc(namespace []string) (string, error) {
+// adHocName returns the name of an ad-hoc broadcast from its namespace, or a refusal.
+func adHocName(namespace []string) (string, error) {
 	if len(namespace) != 3 || namespace[0] != firstField || namespace[1] != adHocOrg {
 		return "", refusal(fmt.Sprintf("only namespaces %s/%s/<name> are open to this machine", firstField, adHocOrg))
 	}
 	return namespace[2], CheckName(namespace[2])
 }
 
-// Prefix checks what a peer may watch: the ad-hoc namespaces, or fewer fields.
-func Prefix(prefix []string) error {
+// adHocPrefix checks what a peer may watch: the ad-hoc namespaces, or fewer fields.
+func adHocPrefix(prefix []string) error {
 	for i, want := range []string{firstField, adHocOrg} {
 		if i < len(prefix) && prefix[i] != want {
 			return refusal(fmt.Sprintf("only namespaces under %s/%s are open to this machine", firstField, adHocOrg))

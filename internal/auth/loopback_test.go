@@ -85,9 +85,9 @@ func TestNames(t *testing.T) {
 		{[]string{"stream", "local", "cam", "x"}, false},
 		{nil, false},
 	} {
-		name, err := AdHoc(tt.namespace)
+		name, err := adHocName(tt.namespace)
 		if (err == nil) != tt.ok {
-			t.Errorf("AdHoc(%q) = %q, %v, want ok %t", tt.namespace, name, err, tt.ok)
+			t.Errorf("adHocName(%q) = %q, %v, want ok %t", tt.namespace, name, err, tt.ok)
 		}
 	}
 	for _, tt := range []struct {
@@ -101,8 +101,8 @@ func TestNames(t *testing.T) {
 		{[]string{"stream", "acme"}, false},
 		{[]string{"vod"}, false},
 	} {
-		if err := Prefix(tt.prefix); (err == nil) != tt.ok {
-			t.Errorf("Prefix(%q) = %v, want ok %t", tt.prefix, err, tt.ok)
+		if err := adHocPrefix(tt.prefix); (err == nil) != tt.ok {
+			t.Errorf("adHocPrefix(%q) = %v, want ok %t", tt.prefix, err, tt.ok)
 		}
 	}
 }

@@ -291,7 +291,7 @@ func (p *Pass) may(action string, namespace, tokens []string) ([]string, error) 
 	if !foreign {
 		return nil, err
 	}
-	r := request{action: action, protocol: MoQT, remote: p.remote, name: IngestName(ns), namespace: ns, encrypted: true}
+	r := request{action: action, protocol: MoQT, remote: p.remote, name: ingestName(ns), namespace: ns, encrypted: true}
 	grant, err := p.ask(r)
 	switch {
 	case err != nil:
@@ -321,7 +321,7 @@ func (p *Pass) Watch(prefix, tokens []string) ([]string, error) {
 	ns := p.gate.resolve(prefix)
 	err = refused(CodeWrongInput, fmt.Sprintf("what was shown is not for anything under %.140q", strings.Join(prefix, "/")))
 	if p.local(tokens) {
-		if err = Prefix(ns); err == nil {
+		if err = adHocPrefix(ns); err == nil {
 			return ns, nil
 		}
 	}

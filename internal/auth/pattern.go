@@ -27,7 +27,7 @@ func parsePattern(text, org string) (pattern, bool) {
 	if text == "" || len(text) > maxPattern {
 		return pattern{}, false
 	}
-	fields := Resolve(strings.Split(text, "/"), org)
+	fields := resolve(strings.Split(text, "/"), org)
 	if len(fields) > maxFields || slices.Contains(fields, "") {
 		return pattern{}, false
 	}
@@ -66,11 +66,11 @@ func (p pattern) under(prefix []string) bool {
 	return slices.Equal(prefix[:n], p.fields[:n]) && (len(prefix) <= len(p.fields) || p.open)
 }
 
-// Resolve returns the namespace that a client of the streams contract means
+// resolve returns the namespace that a client of the streams contract means
 // with the fields that it sends: the path of its URL, playback/<id> or
 // publish/<id>, within an organisation, or the whole name in one field, with
 // slashes.
-func Resolve(namespace []string, org string) []string {
+func resolve(namespace []string, org string) []string {
 	if len(namespace) == 1 && strings.Count(namespace[0], "/") > 0 {
 		namespace = strings.Split(namespace[0], "/")
 	}
@@ -80,9 +80,9 @@ func Resolve(namespace []string, org string) []string {
 	return namespace
 }
 
-// IngestName returns what ingest calls the broadcast of a namespace
+// ingestName returns what ingest calls the broadcast of a namespace
 // stream/<org>/<id>: its id, with the organisation ahead if that is not local.
-func IngestName(namespace []string) string {
+func ingestName(namespace []string) string {
 	if len(namespace) != 3 || namespace[0] != firstField {
 		return ""
 	}

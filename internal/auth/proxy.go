@@ -104,8 +104,8 @@ func hopAddr(s string) (netip.Addr, bool) {
 // encryptedKey is where the context of a request says that its client spoke TLS.
 type encryptedKey struct{}
 
-// Encrypted says whether a request came over TLS, to us or to a trusted proxy.
-func Encrypted(r *http.Request) bool {
+// encrypted says whether a request came over TLS, to us or to a trusted proxy.
+func encrypted(r *http.Request) bool {
 	proxied, _ := r.Context().Value(encryptedKey{}).(bool)
 	return r.TLS != nil || proxied
 }

@@ -138,9 +138,9 @@ func (s *Service) CreateInput(ctx context.Context, n NewInput) (LiveInput, strin
 
 // newStreamKey makes a stream key, sk_live_<id>_<secret>.
 func (s *Service) newStreamKey(k *inputKey) (cleartext string) {
-	id, secret := randomText(idBytes), randomText(secretBytes)
-	*k = inputKey{ID: id, Hash: s.hashStreamKey(secret), Created: s.now()}
-	return "sk_live_" + id + "_" + secret
+	cleartext, id, secret := auth.NewStreamKey()
+	*k = inputKey{ID: id, Hash: auth.HashSecret(s.cfg.Secrets.Pepper, secret), Created: s.now()}
+	return cleartext
 }
 
 // setInput checks settings and puts them into a record.

@@ -2,9 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"strings"
 	"time"
 
@@ -29,14 +26,6 @@ type streamKeyRecord struct {
 	Hash    string    `json:"hash"` // keyed, of the secret
 	Created time.Time `json:"created"`
 	Revoked time.Time `json:"revoked,omitzero"`
-}
-
-// hashStreamKey returns the keyed hash of the secret of a stream key. It has no
-// purpose mixed in, because keys made as files had none.
-func (s *Service) hashStreamKey(secret string) string {
-	mac := hmac.New(sha256.New, s.cfg.Secrets.Pepper)
-	mac.Write([]byte(secret))
-	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // parseNamespace returns organisation and name of stream/<org>/<name>.
