@@ -120,7 +120,7 @@ func ReachPlan(o ReachOptions) Plan {
 		p.Blocks = append(p.Blocks, badBlock([]load.Party{load.Relay, load.RelayWebTransport}, time.Minute, once))
 	}
 	if o.wants(RowViewers) {
-		p.Blocks = append(p.Blocks, o.growing(q))
+		p.Blocks = append(p.Blocks, o.growing(q)...)
 	}
 	if o.wants(RowScale) {
 		s := &Search{Parties: []load.Party{load.Relay, load.Ceiling}, Arm: q.arm("", "", 0, 0)}
@@ -206,25 +206,32 @@ func (p *Plan) others(o ReachOptions, q Options, brief time.Duration) {
 }
 
 // growing makes the numbers of viewers beside 20 and 100 at which the CPU of each
-// is looked at; for the charts those of the others too.
-func (o ReachOptions) growing(q Options) Block {
-	parties, counts := []load.Party{load.Relay}, []int{1, 10}
-	if o.Full {
-		parties, counts = append(parties, load.Ceiling), []int{1, 10, 50, 200, 500}
-		if o.MediaMTX {
-			parties = append(parties, load.MediaMTX)
+// is looked at; for the charts those of the others too, each number apart, because
+// not every party gets through the largest.
+func (o ReachOptions) growing(q Options) (blocks []Block) {
+	q.Duration = min(q.Duration, 5*time.Second)
+	if !o.Full {
+		b := Block{Rounds: o.Rounds, Figures: scaleFigures}
+		for _, n := range []int{1, 10} {
+			b.Arms = append(b.Arms, q.arm(atN(load.Relay, n), load.Relay, n, 0))
 		}
+		return []Block{b}
 	}
-	b := Block{Rounds: o.Rounds, Figures: scaleFigures}
-	for _, n := range counts {
-		for _, party := range parties {
-			a := q.arm(atN(party, n), party, n, 0)
-			a.Duration = min(a.Duration, 5*time.Second)
-			b.Arms = append(b.Arms, a)
+	for _, n := range []int{1, 10, 50, 200, 500} {
+		q.Against = []load.Party{load.Ceiling}
+		if o.MediaMTX && n <= mostOfMediaMTX {
+			q.Against = append(q.Against, load.MediaMTX)
 		}
+		b := q.scale([]int{n}, 0, o.Rounds)
+		b.Figures = scaleFigures
+		blocks = append(blocks, b)
 	}
-	return b
+	return blocks
 }
+
+// mostOfMediaMTX is the number of viewers up to which MediaMTX is drawn; it loses
+// most from about 250 on.
+const mostOfMediaMTX = 200
 
 // The names of the bad networks.
 const (

@@ -124,10 +124,12 @@ type runner struct {
 	left   time.Duration // what is still to come, about
 	budget time.Duration // 0: none
 	end    time.Time     // of the budget
-	pace   float64       // what runs take, against what was thought
-	done   []outcome
-	notes  []string
-	saying sync.Mutex
+	// pace is what rounds took so far, against what was thought.
+	pace          float64
+	took, thought time.Duration
+	done          []outcome
+	notes         []string
+	saying        sync.Mutex
 	// measure runs an arm once.
 	measure func(ctx context.Context, arm Arm, round int, say func(Step)) (Result, error)
 }
@@ -192,12 +194,7 @@ func countOf(n, of int) string { return fmt.Sprintf("%d of %d rounds", n, of) }
 // left, and one round as long as any is.
 func (r *runner) block(ctx context.Context, b Block, after []Block) (o outcome, err error) {
 	o = outcome{block: b}
-	until := r.end
-	if r.budget > 0 {
-		later := Plan{Blocks: after}.Takes()
-		share := float64(b.rest(0)) / float64(b.rest(0)+later)
-		until = time.Now().Add(time.Duration(share * float64(time.Until(r.end))))
-	}
+	until := r.share(b, after)
 	var hints []int
 	if b.Search != nil {
 		hints = slices.Repeat([]int{unknown}, len(b.Search.Parties))
@@ -205,7 +202,7 @@ func (r *runner) block(ctx context.Context, b Block, after []Block) (o outcome, 
 	defer func() { r.left -= b.rest(len(o.rounds)) }() // what did not run
 	for round := range b.Rounds {
 		takes := time.Duration(r.pace * float64(b.takes(round)))
-		if r.budget > 0 && (round > 0 && time.Now().Add(takes).After(until) || time.Now().Add(takes*3/4).After(r.end)) {
+		if r.budget > 0 && (round > 0 && time.Now().Add(takes).After(until) || time.Now().Add(takes/2).After(r.end)) {
 			return o, errNoTime
 		}
 		began := time.Now()
@@ -220,7 +217,8 @@ func (r *runner) block(ctx context.Context, b Block, after []Block) (o outcome, 
 			}
 			return o, err
 		}
-		r.pace += (float64(time.Since(began))/float64(b.takes(round)) - r.pace) / 4
+		r.took, r.thought = r.took+time.Since(began), r.thought+b.takes(round)
+		r.pace = float64(r.took) / float64(r.thought)
 		r.left -= b.takes(round)
 		o.rounds = append(o.rounds, results)
 		if found != nil {
@@ -228,6 +226,23 @@ func (r *runner) block(ctx context.Context, b Block, after []Block) (o outcome, 
 		}
 	}
 	return o, nil
+}
+
+// share returns until when a block may begin further rounds: one round of each
+// block comes first, and what is left then is for the others, by their length.
+func (r *runner) share(b Block, after []Block) time.Time {
+	first, more := b.takes(0), b.rest(1)
+	all, allMore := first, more
+	for _, l := range after {
+		all += l.takes(0)
+		allMore += l.rest(1)
+	}
+	spare := time.Until(r.end).Seconds() - r.pace*all.Seconds()
+	if allMore == 0 || spare < 0 {
+		spare, allMore = 0, 1
+	}
+	d := r.pace*first.Seconds() + spare*more.Seconds()/allMore.Seconds()
+	return time.Now().Add(time.Duration(d * float64(time.Second)))
 }
 
 // round runs each arm of a block once: every other round backwards.

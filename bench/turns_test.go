@@ -81,6 +81,30 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestBudgetKeepsTheLast: rounds beyond the first do not take the time of a long
+// round that comes last.
+func TestBudgetKeepsTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := Plan{Budget: 4 * time.Minute, Figures: usual}
+		for i := range 4 {
+			a := Options{}.arm(fmt.Sprint("arm ", i), load.Relay, 20, 10*time.Second)
+			p.Blocks = append(p.Blocks, Block{Arms: []Arm{a}, Rounds: 4})
+		}
+		p.Blocks[3].Arms[0].Duration, p.Blocks[3].Rounds = 75*time.Second, 1
+		r, err := rehearse(t.Context(), p, 1.5, fine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rounds []int
+		for _, o := range r.done {
+			rounds = append(rounds, len(o.rounds))
+		}
+		if want := []int{2, 1, 2, 1}; !slices.Equal(rounds, want) {
+			t.Errorf("rounds %v, want %v", rounds, want)
+		}
+	})
+}
+
 // TestGoOn has an arm fail once, one always, and one never.
 func TestGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

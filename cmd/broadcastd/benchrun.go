@@ -38,6 +38,11 @@ func (p process) bench(cmd *cobra.Command, out benchOutput, plan bench.Plan) err
 	if rep == nil {
 		return err
 	}
+	verdict := benchVerdict(rep)
+	if plan.GoOn && verdict != nil && !errors.Is(verdict, errWrong) {
+		// A search for the largest number of viewers goes to where some fail.
+		rep.Notes, verdict = append(rep.Notes, verdict.Error()), nil
+	}
 	rep.Version, rep.Command = versionText(), strings.Join(append([]string{cmd.Root().Name()}, os.Args[1:]...), " ")
 	if len(rep.Tables) == 0 {
 		return err
@@ -46,7 +51,7 @@ func (p process) bench(cmd *cobra.Command, out benchOutput, plan bench.Plan) err
 	if out.json == "-" {
 		table = p.err
 	}
-	return errors.Join(err, rep.WriteTable(table), p.writeTo(out.json, rep.WriteJSON), p.writeTo(out.html, rep.WriteHTML), benchVerdict(rep))
+	return errors.Join(err, rep.WriteTable(table), p.writeTo(out.json, rep.WriteJSON), p.writeTo(out.html, rep.WriteHTML), verdict)
 }
 
 // benchMediaMTX returns the path of a MediaMTX, if the plan needs one.
@@ -60,13 +65,15 @@ func (p process) benchMediaMTX(ctx context.Context, given string, plan bench.Pla
 	return "", nil
 }
 
+var errWrong = errors.New("objects came twice or not as they were sent")
+
 // benchVerdict refuses figures of media that came wrong, or to nobody.
 func benchVerdict(rep *report.Report) error {
 	runs, _ := rep.Runs.([]benchrun.Result)
 	for _, r := range runs {
 		switch v := r.Viewing; {
 		case v.Wrong > 0:
-			return fmt.Errorf("%s, run %d: %d objects came twice or not as they were sent", r.Arm, r.Round+1, v.Wrong)
+			return fmt.Errorf("%s, run %d: %d %w", r.Arm, r.Round+1, v.Wrong, errWrong)
 		case len(v.Errors) > 0:
 			return fmt.Errorf("%s, run %d: %s failed, the first with: %s", r.Arm, r.Round+1, count(v.Failed, "viewer"), v.Errors[0])
 		case r.Joins != nil && len(r.Joins.Errors) > 0:
