@@ -278,3 +278,57 @@ func TestSessionOfAMoQPublisher(t *testing.T) {
 		t.Errorf("after the end: %+v", s)
 	}
 }
+
+// TestCapOfALadder caps what viewers are sent of an input with two renditions: the
+// upper one leaves the catalog, and comes back.
+func TestCapOfALadder(t *testing.T) {
+	t.Parallel()
+	d := harness.Start(t, harness.Options{})
+	api := newOperator(t, d)
+	args := []string{
+		"-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30", "-re", "-f", "lavfi", "-i", "sine=frequency=440",
+		"-map", "0:v", "-map", "0:v", "-map", "1:a", "-filter:v:1", "scale=160:90", "-c:v", "libx264", "-preset", "ultrafast",
+		"-tune", "zerolatency", "-threads", "1", "-b:v:0", "1500k", "-b:v:1", "100k", "-g", "30", "-keyint_min", "30", "-sc_threshold", "0", "-c:a", "aac", "-b:a", "64k",
+	}
+	args = append(append(args, harness.FMP4()...), "-method", "POST", "-send_expect_100", "1", "http://"+d.HTTP+"/ingest/ladder")
+	harness.FFmpeg(t, args...)
+	id := api.find("ladder")
+	d.WaitLive(t, "stream/local/ladder", 10*time.Second)
+	w := lookOn(t, d, track.MustNamespace("stream", "local", "ladder"))
+	videos := func(want int) {
+		t.Helper()
+		limit := time.After(10 * time.Second)
+		for {
+			select {
+			case c := <-w.catalogs:
+				heights := make(map[int]bool)
+				for _, tr := range c.Tracks {
+					if tr.Role == "video" {
+						heights[tr.Height] = true
+					}
+				}
+				if len(heights) == want && heights[90] {
+					return
+				}
+			case <-limit:
+				t.Fatalf("no catalog has %d renditions", want)
+			}
+		}
+	}
+	videos(2)
+	harness.Eventually(t, 10*time.Second, "the bitrate", func(context.Context) error {
+		if s := api.session(id); s.Metrics.Video.BitrateKbps < 600 {
+			return fmt.Errorf("it is %v kbit/s", s.Metrics.Video.BitrateKbps)
+		}
+		return nil
+	})
+	api.call(http.MethodPatch, "/streaming/sessions/"+id, `{"quality":{"maxBitrate":500}}`, http.StatusOK)
+	videos(1)
+	select {
+	case <-w.ended: // the track "video" is the upper one
+	case <-time.After(5 * time.Second):
+		t.Error("viewers of the upper rendition were not told")
+	}
+	api.call(http.MethodPatch, "/streaming/sessions/"+id, `{"quality":{"maxBitrate":20000}}`, http.StatusOK)
+	videos(2)
+}
