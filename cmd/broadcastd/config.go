@@ -162,11 +162,11 @@ func (p process) newLog(c config.Log) *slog.Logger {
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		level = slog.LevelInfo
 	}
-	opt := &slog.HandlerOptions{Level: level}
+	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: plain}
 	if c.Format == "json" || c.Format == "auto" && !terminal(p.err) {
-		return slog.New(slog.NewJSONHandler(p.err, opt))
+		return slog.New(newCalmLog(slog.NewJSONHandler(p.err, opt)))
 	}
-	return slog.New(slog.NewTextHandler(p.err, opt))
+	return slog.New(newCalmLog(slog.NewTextHandler(p.err, opt)))
 }
 
 // terminal reports whether w is one.
