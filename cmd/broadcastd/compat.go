@@ -8,13 +8,14 @@ import (
 	"github.com/broadcastd/broadcastd/internal/compat/trpc"
 )
 
-// compatRoutes are the HTTP surfaces of foreign contracts.
+// compatRoutes are the HTTP surfaces of foreign contracts. The API bounds their
+// clients together with its own.
 func (s *server) compatRoutes() ([]route, error) {
-	procedures, err := trpc.New(trpc.Config{Control: s.control, Analytics: s.live, Relay: s.relayFor, Log: s.log})
+	procedures, err := trpc.New(trpc.Config{Control: s.control, Analytics: s.live, Relay: s.relayFor, Limits: s.api, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
-	streaming, err := sessions.New(sessions.Config{Control: s.control, Meter: s.live, Log: s.log})
+	streaming, err := sessions.New(sessions.Config{Control: s.control, Meter: s.live, Limits: s.api, Log: s.log})
 	if err != nil {
 		return nil, err
 	}

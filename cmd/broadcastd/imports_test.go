@@ -73,9 +73,9 @@ var mayImport = map[string]string{
 	"internal/control/controltest": "internal/auth internal/control internal/store/memstore",
 
 	"internal/compat/streams":  "cmaf cmaf/catalog ingest moqt/track viewer",
-	"internal/compat/apikey":   "",
-	"internal/compat/trpc":     "internal/auth internal/compat/apikey internal/control internal/live",
-	"internal/compat/sessions": "internal/compat/apikey internal/control internal/live",
+	"internal/compat/request":  "internal/control",
+	"internal/compat/trpc":     "internal/auth internal/compat/request internal/control internal/live",
+	"internal/compat/sessions": "internal/compat/request internal/control internal/live",
 
 	// Floor 4: anything
 	"cmd/broadcastd": "*",

@@ -216,11 +216,11 @@ func (s *server) wire() error {
 	if err != nil {
 		return err
 	}
-	compat, err := s.compatRoutes()
-	if err != nil {
+	if s.api, err = s.newAPI(rule); err != nil {
 		return err
 	}
-	if s.api, err = s.newAPI(rule); err != nil {
+	compat, err := s.compatRoutes()
+	if err != nil {
 		return err
 	}
 	s.site, err = site(append(append(compat, routesOf(s.api)...),

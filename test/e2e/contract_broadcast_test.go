@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +59,7 @@ func TestContractBroadcast(t *testing.T) {
 	wantChunks(t, web)
 	wantCatalog(t, web.session, ns...)
 	refusedViews(t, d, s, input, url)
+	wantFigures(t, s, lv)
 
 	rotated := s.row("streams.liveInputs.rotateStreamKey", object{"id": input["id"]})
 	began := time.Now()
@@ -234,4 +238,44 @@ func refusedViews(t *testing.T, d *harness.Daemon, s sdk, input object, url stri
 			t.Errorf("%s: %s (%v), want auth_failed", what, got, err)
 		}
 	}
+}
+
+// wantFigures looks at the Prometheus export and at the session of an input that
+// somebody watches.
+func wantFigures(t *testing.T, s sdk, lv string) {
+	t.Helper()
+	harness.Eventually(t, 15*time.Second, "figures of "+lv, func(context.Context) error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/api/v1/streaming/analytics/prometheus?period=1min&streamId="+lv, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-API-Key", s.key)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"received_bytes_total", "frames_total", "bandwidth_bytes_per_second", "viewers", "quality_score"} {
+			sample := regexp.MustCompile(`(?m)^broadcastd_streaming_` + name + `\{org="org_abc",protocol="moqt",stream="` + lv + `"\} [0-9.e+]*[1-9]`)
+			if !sample.Match(text) {
+				return fmt.Errorf("%s is not above zero", name)
+			}
+		}
+		status, list := s.rest("GET", "/streaming/sessions?protocol=moqt&streamId="+lv, nil)
+		rows, _ := list["sessions"].([]any)
+		if status != 200 || len(rows) != 1 {
+			return fmt.Errorf("sessions: %d %v", status, list)
+		}
+		row, _ := rows[0].(object)
+		metrics, _ := row["metrics"].(object)
+		video, _ := metrics["video"].(object)
+		if row["status"] != "live" || row["viewers"] != 2.0 || video["width"] != 320.0 || video["height"] != 180.0 {
+			return fmt.Errorf("session %v", row)
+		}
+		return nil
+	})
 }

@@ -57,7 +57,7 @@ func (h *Handler) patch(w http.ResponseWriter, r *http.Request, p control.Princi
 		return err
 	}
 	var c change
-	if err := readBody(r, &c); err != nil {
+	if err := readBody(w, r, &c); err != nil {
 		return err
 	}
 	to := control.SessionPatch{Metadata: c.Metadata, Custom: c.CustomProperties}
@@ -103,7 +103,7 @@ func (h *Handler) create(w http.ResponseWriter, r *http.Request, p control.Princ
 		return err
 	}
 	var c creation
-	if err := readBody(r, &c); err != nil {
+	if err := readBody(w, r, &c); err != nil {
 		return err
 	}
 	q, err := c.Quality.patch()

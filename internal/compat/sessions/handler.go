@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/broadcastd/broadcastd/internal/compat/apikey"
+	"github.com/broadcastd/broadcastd/internal/compat/request"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
@@ -30,8 +29,10 @@ type Config struct {
 	Control *control.Service // must be set
 	// Meter has the live side of sessions. It must be set.
 	Meter Meter
-	Now   func() time.Time // nil means time.Now
-	Log   *slog.Logger     // nil discards
+	// Limits bound what clients may ask for. Nil: nothing does.
+	Limits request.Limits
+	Now    func() time.Time // nil means time.Now
+	Log    *slog.Logger     // nil discards
 }
 
 // A Handler is the http.Handler of /api/v1/streaming/.
@@ -88,7 +89,7 @@ func (h *Handler) on(path string, calls map[string]call) {
 			h.refuse(w, r, &problem{status: http.StatusMethodNotAllowed, reason: fmt.Sprintf("%.20s is not for this resource, which takes %s", r.Method, allow)})
 			return
 		}
-		p, err := h.authenticate(r)
+		p, err := h.admit(r)
 		if err == nil {
 			err = c(w, r, p)
 		}
@@ -111,15 +112,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// authenticate tells whose key a request shows.
-func (h *Handler) authenticate(r *http.Request) (control.Principal, error) {
-	key, err := apikey.Of(r)
-	if err != nil {
-		return control.Principal{}, &problem{status: http.StatusUnauthorized, reason: err.Error()}
+// admit tells who sends a request.
+func (h *Handler) admit(r *http.Request) (control.Principal, error) {
+	if no := request.Enter(r, h.cfg.Limits); no != nil {
+		return control.Principal{}, no
 	}
-	p, err := h.cfg.Control.Authenticate(r.Context(), key)
-	if err != nil {
-		return control.Principal{}, &problem{status: http.StatusUnauthorized, reason: err.Error()}
+	p, no := request.Authenticate(r, h.cfg.Control, h.cfg.Limits, 1)
+	if no != nil {
+		return p, no
 	}
 	return p, nil
 }
@@ -152,6 +152,10 @@ var statusOf = map[control.Code]int{
 // is told no more than that.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	p, ok := errors.AsType[*problem](err)
+	if no, is := errors.AsType[*request.Refusal](err); is {
+		no.Headers(w.Header())
+		p, ok = &problem{status: no.Status, reason: no.Reason}, true
+	}
 	if e, is := errors.AsType[*control.Error](err); !ok && is {
 		p, ok = &problem{statusOf[e.Code], e.Field, e.Reason}, statusOf[e.Code] != 0
 	}
@@ -161,11 +165,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		}
 		p = &problem{status: http.StatusInternalServerError, reason: "something went wrong here; the server's log says what"}
 	}
-	switch p.status {
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer")
-	case http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", "1")
+	if p.status == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "1") // a bound of what is kept, not of requests
 	}
 	body := struct {
 		Title  string `json:"title"`
@@ -196,15 +197,12 @@ func ok(w http.ResponseWriter, status int, body any) error {
 
 // readBody reads a JSON object into v. Fields that it does not know are left
 // alone, because the contract's settings end with "etc".
-func readBody(r *http.Request, v any) error {
-	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return invalid("", "the body broke off")
-	case len(raw) > maxBody:
-		return &problem{http.StatusRequestEntityTooLarge, "", fmt.Sprintf("the body has more than %d bytes", maxBody)}
+func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+	raw, no := request.Body(w, r, maxBody)
+	if no != nil {
+		return no
 	}
-	err = json.Unmarshal(raw, v)
+	err := json.Unmarshal(raw, v)
 	if bad, is := errors.AsType[*json.UnmarshalTypeError](err); is && bad.Field != "" {
 		return invalid(bad.Field, "%s: a JSON %s does not belong there", bad.Field, bad.Value)
 	}

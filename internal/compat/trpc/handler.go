@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/broadcastd/broadcastd/internal/compat/apikey"
+	"github.com/broadcastd/broadcastd/internal/compat/request"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
@@ -23,8 +23,10 @@ type Config struct {
 	// Relay returns scheme, host and port under which the client that sent the
 	// request finds the relay, as moq://host:port. It must be set.
 	Relay func(*http.Request) string
-	Now   func() time.Time // nil means time.Now
-	Log   *slog.Logger     // nil discards
+	// Limits bound what clients may ask for. Nil: nothing does.
+	Limits request.Limits
+	Now    func() time.Time // nil means time.Now
+	Log    *slog.Logger     // nil discards
 }
 
 // A Handler is the http.Handler of /api/trpc/.
@@ -78,15 +80,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.answer(w, r, false, failed(fail(codeMethod, "%.20s is not for procedures: queries are GET, mutations POST", r.Method), clip(names)))
 		return
 	}
-	q, bad := parse(r, names)
+	q, who, bad := h.admitted(w, r, names)
 	if bad != nil {
 		h.answer(w, r, q.batch, refusals(q, names, bad)...)
-		return
-	}
-	who, err := h.authenticate(r)
-	if err != nil {
-		head.Set("WWW-Authenticate", "Bearer")
-		h.answer(w, r, q.batch, refusals(q, names, err)...)
 		return
 	}
 	answers := make([]envelope, len(q.calls))
@@ -103,8 +99,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer writes; a client that has left by then is none of our errors.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, batch bool, answers ...envelope) {
 	for _, a := range answers {
-		if a.status() == http.StatusTooManyRequests {
-			w.Header().Set("Retry-After", "1")
+		if a.status() == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "1") // a bound of what is kept, not of requests
 		}
 	}
 	if err := write(w, batch, answers); err != nil && r.Context().Err() == nil {
@@ -113,7 +109,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, batch bool, ans
 }
 
 // refusals refuses every call of a request for the same reason.
-func refusals(q request, names string, err *callError) []envelope {
+func refusals(q wireRequest, names string, err *callError) []envelope {
 	if len(q.calls) == 0 {
 		return []envelope{failed(err, clip(names))}
 	}
@@ -124,16 +120,37 @@ func refusals(q request, names string, err *callError) []envelope {
 	return out
 }
 
-// authenticate tells whose key a request shows, in either header.
-func (h *Handler) authenticate(r *http.Request) (caller, *callError) {
-	key, err := apikey.Of(r)
-	if err == nil {
-		var p control.Principal
-		if p, err = h.cfg.Control.Authenticate(r.Context(), key); err == nil {
-			return caller{p, r}, nil
+// admitted reads a request and tells who makes its calls. Where it is refused,
+// what was read of it tells for whom.
+func (h *Handler) admitted(w http.ResponseWriter, r *http.Request, names string) (q wireRequest, who caller, _ *callError) {
+	refused := func(no *request.Refusal) *callError {
+		no.Headers(w.Header())
+		return fail(codeOfStatus[no.Status], "%s", no.Reason)
+	}
+	if no := request.Enter(r, h.cfg.Limits); no != nil {
+		return q, who, refused(no)
+	}
+	q, bad := parse(r, names)
+	if bad != nil {
+		return q, who, bad
+	}
+	p, no := request.Authenticate(r, h.cfg.Control, h.cfg.Limits, len(q.calls))
+	if no != nil {
+		return q, who, refused(no)
+	}
+	raw := []byte(r.URL.Query().Get("input"))
+	if r.Method == http.MethodPost {
+		if raw, no = request.Body(w, r, maxBody); no != nil {
+			return q, who, refused(no)
 		}
 	}
-	return caller{}, fail(codeUnauthorized, "%v", err)
+	return q, caller{p, r}, q.spread(raw)
+}
+
+// codeOfStatus gives refusals of a request as a whole their code.
+var codeOfStatus = map[int]code{
+	http.StatusBadRequest: codeBadRequest, http.StatusUnauthorized: codeUnauthorized,
+	http.StatusRequestEntityTooLarge: codeTooLarge, http.StatusTooManyRequests: codeTooMany,
 }
 
 // call makes one call.

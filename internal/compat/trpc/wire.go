@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -63,23 +62,24 @@ type call struct {
 	input json.RawMessage
 }
 
-// A request is what one HTTP request asks for.
-type request struct {
+// A wireRequest is what one HTTP request asks for.
+type wireRequest struct {
 	batch bool
 	calls []call
 }
 
-// parse reads a request whose path, behind the prefix, is names. What is wrong
-// with it as a whole is a *callError; then the names tell for whom.
-func parse(r *http.Request, names string) (request, *callError) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+// parse reads what the URL of a request says, whose path, behind the prefix, is
+// names. What is wrong with it as a whole is a *callError; then the names tell
+// for whom.
+func parse(r *http.Request, names string) (wireRequest, *callError) {
 	if len(r.URL.RawQuery) > maxQuery {
-		return request{}, fail(codeTooLarge, "the query has %d bytes, at most %d are read: send the calls in smaller batches", len(r.URL.RawQuery), maxQuery)
+		return wireRequest{}, fail(codeTooLarge, "the query has %d bytes, at most %d are read: send the calls in smaller batches", len(r.URL.RawQuery), maxQuery)
 	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return request{}, fail(codeBadRequest, "the query of the URL cannot be read")
+		return wireRequest{}, fail(codeBadRequest, "the query of the URL cannot be read")
 	}
-	q := request{batch: query.Get("batch") == "1"}
+	q := wireRequest{batch: query.Get("batch") == "1"}
 	paths := []string{names}
 	if q.batch {
 		paths = strings.Split(names, ",")
@@ -90,20 +90,11 @@ func parse(r *http.Request, names string) (request, *callError) {
 	for _, p := range paths {
 		q.calls = append(q.calls, call{path: clip(p)})
 	}
-	raw := []byte(query.Get("input"))
-	if r.Method == http.MethodPost {
-		if raw, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1)); err != nil {
-			return q, fail(codeBadRequest, "the body broke off")
-		}
-		if len(raw) > maxBody {
-			return q, fail(codeTooLarge, "the body has more than %d bytes", maxBody)
-		}
-	}
-	return q, q.spread(raw)
+	return q, nil
 }
 
 // spread gives each call its part of the input.
-func (q *request) spread(raw []byte) *callError {
+func (q *wireRequest) spread(raw []byte) *callError {
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 {
 		return nil
 	}

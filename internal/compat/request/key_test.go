@@ -1,14 +1,14 @@
-package apikey_test
+package request_test
 
 import (
 	"net/http/httptest"
 	"strings"
 	"testing"
 
-	"github.com/broadcastd/broadcastd/internal/compat/apikey"
+	"github.com/broadcastd/broadcastd/internal/compat/request"
 )
 
-func TestOf(t *testing.T) {
+func TestKey(t *testing.T) {
 	for _, tt := range []struct {
 		name, authorization, xAPIKey, want, err string
 	}{
@@ -28,9 +28,9 @@ func TestOf(t *testing.T) {
 					r.Header.Set(name, value)
 				}
 			}
-			got, err := apikey.Of(r)
+			got, err := request.Key(r)
 			if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("Of = %q, %v, want %q, error %q", got, err, tt.want, tt.err)
+				t.Errorf("Key = %q, %v, want %q, error %q", got, err, tt.want, tt.err)
 			}
 			if err != nil && strings.Contains(err.Error(), "k1") {
 				t.Errorf("the error quotes the header: %v", err)

@@ -1,6 +1,4 @@
-// Package apikey reads the API key of a request, which the contracts take in
-// either of two headers, and never in a URL.
-package apikey
+package request
 
 import (
 	"errors"
@@ -8,16 +6,16 @@ import (
 	"strings"
 )
 
-// The refusals of Of.
+// The refusals of Key.
 var (
 	errNone   = errors.New("show an API key: 'Authorization: Bearer <key>' or 'X-API-Key: <key>'")
 	errScheme = errors.New("the Authorization header is not of the form 'Bearer <key>'")
 )
 
-// Of returns the key that a request shows: that of X-API-Key, or else that of
-// Authorization (RFC 6750 section 2.1), which a proxy may have a use of its own
-// for.
-func Of(r *http.Request) (string, error) {
+// Key returns the API key that a request shows: that of X-API-Key, or else that
+// of Authorization (RFC 6750 section 2.1), which a proxy may have a use of its
+// own for.
+func Key(r *http.Request) (string, error) {
 	if key := strings.TrimSpace(r.Header.Get("X-API-Key")); key != "" {
 		return key, nil
 	}
