@@ -61,6 +61,7 @@ type core struct {
 
 	// As publisher.
 	served    map[track.Name]*stream // by SUBSCRIBE or our PUBLISH
+	leaving   map[track.Name]*stream // of served, that have ended; the peer has not closed them yet
 	nextAlias uint64
 	announced []*announced
 	watchers  []*stream // SUBSCRIBE_NAMESPACE of the peer
@@ -89,6 +90,7 @@ func newCore(info ConnInfo, cfg *Config) *core {
 		info:    info,
 		streams: make(map[streamID]*stream),
 		served:  make(map[track.Name]*stream),
+		leaving: make(map[track.Name]*stream),
 		feeds:   make(map[track.Name]*feed),
 		offers:  make(map[track.Name]*feed),
 		aliases: make(map[uint64]*feed),

@@ -21,7 +21,6 @@ type serving struct {
 	offer  *Offer      // what our PUBLISH offers; nil for Publish
 	parent *stream     // of the SUBSCRIBE_TRACKS that an offer answers
 	of     *tracking
-	next   *evOffer // of the track that has the name now, for when this one is done
 	d      egress.Sub
 	// joined is the Joining Location (section 5.1): the largest object that
 	// PUBLISH, SUBSCRIBE_OK or the answer to the update that resumed the
@@ -263,6 +262,9 @@ func (s *serving) done(c *core, st *stream, streams uint64) {
 
 func (s *serving) over(c *core, st *stream, cause error) {
 	delete(c.served, s.name)
+	if s.d.Track != nil && !st.recvDone {
+		c.leaving[s.name], st.leaves = st, &s.name
+	}
 	if !s.own {
 		c.incoming--
 	}
@@ -280,9 +282,6 @@ func (s *serving) over(c *core, st *stream, cause error) {
 		c.do(actTell{s.answer, unanswered(cause)})
 	case s.offer != nil && s.offer.Ended != nil:
 		c.do(actTell{s.offer.Ended, cause})
-	}
-	if s.next != nil {
-		c.offerTrack(*s.next)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/wire"
 )
 
@@ -29,6 +30,11 @@ type stream struct {
 	expiry   timer // of expires
 	patience timer // of the GOAWAY that was sent
 	whole    timer // of a message that has begun
+
+	leaves *track.Name // its key in core.leaving
+	// next offers the track that has the name now of the one that this stream
+	// serves, for when the peer has seen the end of that.
+	next *evOffer
 }
 
 // A role is what a request stream is for.
@@ -321,12 +327,25 @@ func (c *core) finish(st *stream, cause error) {
 		st.sendDone = true
 	}
 	if !st.recvDone {
-		c.arm(&st.timer, c.cfg.ResponseTimeout, func() error {
-			c.abandon(st, wire.ResetCancelled)
-			return nil
-		})
+		c.awaitClose(st)
 	}
 	c.reap(st)
+}
+
+// overtaken is how long the peer may take to close the stream of a track that has
+// ended while the next one of its name waits to be offered.
+const overtaken = time.Second
+
+// awaitClose gives the peer some time to close its half of st.
+func (c *core) awaitClose(st *stream) {
+	wait := c.cfg.ResponseTimeout
+	if st.next != nil {
+		wait = min(wait, overtaken)
+	}
+	c.arm(&st.timer, wait, func() error {
+		c.abandon(st, wire.ResetCancelled)
+		return nil
+	})
 }
 
 // reap forgets st once both halves are done and nothing depends on it.
@@ -343,6 +362,7 @@ func (c *core) reap(st *stream) {
 	st.buf = nil
 	delete(c.streams, st.sid)
 	c.do(actForget{st.sid})
+	c.left(st)
 }
 
 // write sends a message. One that is too large has been ruled out before.

@@ -179,12 +179,15 @@ func (c *core) offerTrack(ev evOffer) {
 	case !below:
 		c.answerOffer(o, &RequestError{Code: wire.RequestUninterested, Reason: "the track is not below the prefix"})
 		return
-	case c.outlived(o.Name):
-		s := c.served[o.Name].role.(*serving)
-		if s.next != nil {
-			c.answerOffer(s.next.offer, &RequestError{Code: wire.RequestUninterested, Reason: "a newer track has the name"})
+	case c.outlived(o.Name) != nil:
+		st := c.outlived(o.Name)
+		if st.next != nil {
+			c.answerOffer(st.next.offer, &RequestError{Code: wire.RequestUninterested, Reason: "a newer track has the name"})
 		}
-		s.next = &ev
+		st.next = &ev
+		if c.served[o.Name] == nil {
+			c.awaitClose(st)
+		}
 		return
 	case c.served[o.Name] != nil:
 		c.answerOffer(o, &RequestError{Code: wire.RequestDuplicateSubscription, Reason: "the peer is subscribed to this track"})
@@ -225,19 +228,31 @@ func (c *core) offerTrack(ev evOffer) {
 	}
 }
 
-// outlived reports whether what the peer gets under a name is a track that has
-// ended, of which not all has been sent yet.
-func (c *core) outlived(name track.Name) bool {
+// outlived returns the stream of a track with that name that has ended, as long
+// as not all of it is sent or the peer has not closed its half: were the next one
+// offered now, that could overtake the end.
+func (c *core) outlived(name track.Name) *stream {
 	st := c.served[name]
 	if st == nil {
-		return false
+		return c.leaving[name]
 	}
-	s, ok := st.role.(*serving)
-	if !ok || s.d.Track == nil {
-		return false
+	if s, ok := st.role.(*serving); ok && s.d.Track != nil {
+		if _, _, ended := s.d.Track.Ended(); ended {
+			return st
+		}
 	}
-	_, _, ended := s.d.Track.Ended()
-	return ended
+	return nil
+}
+
+// left makes the offer that has waited for the end of st.
+func (c *core) left(st *stream) {
+	if st.leaves != nil && c.leaving[*st.leaves] == st {
+		delete(c.leaving, *st.leaves)
+	}
+	if ev := st.next; ev != nil {
+		st.next = nil
+		c.offerTrack(*ev)
+	}
 }
 
 // block tells the peer that a track cannot be offered (section 10.20).

@@ -201,6 +201,11 @@ func TestSubscribeTracks(t *testing.T) {
 				t.Errorf("%d objects, want 1", len(ids))
 			}
 			st.Expect(wire.PublishDone{Status: wire.PublishDoneTrackEnded, StreamCount: 1, Reason: "over"})
+			p.ExpectOpen()
+			if n := len(p.got); n != 2 {
+				t.Errorf("answered %v before the end was seen", p.got)
+			}
+			st.Close() // now it has seen the end
 			p.Accept().Expect(publish(3, 2, "a", wire.Params{}))
 		})
 	})

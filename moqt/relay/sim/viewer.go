@@ -279,7 +279,12 @@ func (s *sub) accepted(m wire.SubscribeOK) {
 }
 
 // done takes PUBLISH_DONE: everything that was opened has been closed.
-func (s *sub) done(wire.PublishDone) { s.end() }
+func (s *sub) done(wire.PublishDone) {
+	s.end()
+	if s.v.sc.w.chance(0.8) { // the others leave it to the relay
+		s.req.finish()
+	}
+}
 
 func (s *sub) ended(error) { s.end() }
 
