@@ -119,7 +119,7 @@ func (p process) serve(ctx context.Context, l *config.Loaded) error {
 	if err != nil {
 		return err
 	}
-	defer s.store.Close()
+	defer s.store.Close() //nolint:errcheck // every write is on disk already
 	s.adminKey = key
 	if s.on, err = listen(cfg); err != nil {
 		return err

@@ -116,15 +116,11 @@ func (s *Service) checkAPIKey(ctx context.Context, n NewAPIKey) error {
 
 // apiKey returns what the API shows of a row.
 func (s *Service) apiKey(r row[apiKeyRecord]) APIKey {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.shownAPIKey(r)
-}
-
-// shownAPIKey is apiKey with s.mu held.
-func (s *Service) shownAPIKey(r row[apiKeyRecord]) APIKey {
 	k := r.rec
-	if used := s.used[k.ID]; used.After(k.LastUsed) {
+	s.mu.RLock()
+	used := s.used[k.ID]
+	s.mu.RUnlock()
+	if used.After(k.LastUsed) {
 		k.LastUsed = used
 	}
 	return APIKey{
@@ -144,12 +140,9 @@ func (s *Service) APIKey(_ context.Context, id string) (APIKey, error) {
 
 // APIKeys lists the API keys that reach an organisation, or all if org is empty.
 func (s *Service) APIKeys(_ context.Context, org string, p Page) (List[APIKey], error) {
-	all := items(s, s.apiKeys, "", func(k *apiKeyRecord) time.Time { return k.Created })
-	all = slices.DeleteFunc(all, func(it item[row[apiKeyRecord]]) bool {
-		k := &it.value.rec
-		return org != "" && !slices.Contains(k.Orgs, org) && !slices.Contains(k.Orgs, AnyOrg)
-	})
-	return paginate(all, p, s.apiKey)
+	return list(s, s.apiKeys, p, func(k *apiKeyRecord) time.Time { return k.Created }, func(k *apiKeyRecord) bool {
+		return org == "" || slices.Contains(k.Orgs, org) || slices.Contains(k.Orgs, AnyOrg)
+	}, s.apiKey)
 }
 
 // RevokeAPIKey makes an API key count no longer. One that does not is left as it
@@ -201,10 +194,23 @@ func (s *Service) Authenticate(_ context.Context, cleartext string) (Principal, 
 	if !isKey || !known || !same || !k.Revoked.IsZero() || !k.Expires.IsZero() && !now.Before(k.Expires) {
 		return Principal{}, errUnauthenticated
 	}
-	s.mu.Lock()
-	s.used[id] = now
-	s.mu.Unlock()
+	s.noteUsed(id, now)
 	return Principal{KeyID: id, Orgs: slices.Clone(k.Orgs), Scopes: slices.Clone(k.Scopes)}, nil
+}
+
+// noteUsed notes that a key was used, to the second: requests come often.
+func (s *Service) noteUsed(id string, now time.Time) {
+	s.mu.RLock()
+	news := now.Sub(s.used[id]) >= time.Second
+	s.mu.RUnlock()
+	if !news {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.apiKeys.rows[id]; ok {
+		s.used[id] = now
+	}
 }
 
 // keepLastUsed writes when keys were last used.

@@ -201,7 +201,6 @@ func (s *Service) follow(ctx context.Context) error {
 			if err := s.apply(c); err != nil {
 				s.cfg.Log.Error("change of the state not understood", "err", err)
 			}
-			rev = c.Revision
 		}
 		if err := s.load(ctx); err != nil {
 			return err
@@ -288,15 +287,15 @@ const (
 	maxPage     = 500
 )
 
-// An item is one of a list: what it is ordered by.
-type item[T any] struct {
+// An item is a record with what it is ordered by.
+type item[R any] struct {
 	created time.Time
 	id      string
-	value   T
+	row     *row[R]
 }
 
 // cursor is the item's place in its list. It stays good when the item goes.
-func (i item[T]) cursor() string {
+func (i item[R]) cursor() string {
 	return fmt.Sprintf("%x.%s", i.created.UnixNano(), i.id)
 }
 
@@ -309,8 +308,8 @@ func parseCursor(text string) (created time.Time, id string, err error) {
 	return time.Unix(0, nanos), id, nil
 }
 
-// paginate returns a part of items, which it sorts.
-func paginate[R, T any](items []item[R], p Page, show func(R) T) (List[T], error) {
+// list returns a part of the records that keep holds for, as show shows them.
+func list[R, T any](s *Service, t *table[R], p Page, created func(*R) time.Time, keep func(*R) bool, show func(row[R]) T) (List[T], error) {
 	if p.Limit < 0 || p.Limit > maxPage {
 		return List[T]{}, invalid("limit", "%d, want 1 to %d", p.Limit, maxPage)
 	}
@@ -318,27 +317,36 @@ func paginate[R, T any](items []item[R], p Page, show func(R) T) (List[T], error
 	order := func(a, b item[R]) int {
 		return cmp.Or(a.created.Compare(b.created), strings.Compare(a.id, b.id))
 	}
-	slices.SortFunc(items, order)
+	var from item[R]
 	if p.After != "" {
-		created, id, err := parseCursor(p.After)
-		if err != nil {
+		var err error
+		if from.created, from.id, err = parseCursor(p.After); err != nil {
 			return List[T]{}, err
 		}
-		from := item[R]{created: created, id: id}
-		i, found := slices.BinarySearchFunc(items, from, order)
-		if found {
-			i++
-		}
-		items = items[i:]
 	}
+	var items []item[R]
+	s.mu.RLock()
+	for id, r := range t.rows {
+		it := item[R]{created(&r.rec), id, r}
+		if keep(&r.rec) && (p.After == "" || order(it, from) > 0) {
+			items = append(items, it)
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(items, order)
 	out := List[T]{Items: make([]T, 0, min(limit, len(items)))}
 	for _, it := range items[:min(limit, len(items))] {
-		out.Items = append(out.Items, show(it.value))
+		out.Items = append(out.Items, show(*it.row)) // nobody changes a row
 	}
 	if len(items) > limit {
 		out.Next = items[limit-1].cursor()
 	}
 	return out, nil
+}
+
+// ofOrg chooses the records of an organisation, or all if it is empty.
+func ofOrg[R any](t *table[R], org string) func(*R) bool {
+	return func(rec *R) bool { return org == "" || t.org(rec) == org }
 }
 
 // now returns the time as records hold it.

@@ -269,7 +269,7 @@ func (s *Service) Input(_ context.Context, id string) (LiveInput, error) {
 
 // Inputs lists the live inputs of an organisation, or all if org is empty.
 func (s *Service) Inputs(_ context.Context, org string, p Page) (List[LiveInput], error) {
-	return paginate(items(s, s.inputs, org, func(i *inputRecord) time.Time { return i.Created }), p, s.liveInput)
+	return list(s, s.inputs, p, func(i *inputRecord) time.Time { return i.Created }, ofOrg(s.inputs, org), s.liveInput)
 }
 
 // UpdateInput changes settings and name of a live input. Its revision must be

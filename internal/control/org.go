@@ -41,7 +41,7 @@ func (s *Service) Org(_ context.Context, id string) (Org, error) {
 
 // Orgs lists the organisations.
 func (s *Service) Orgs(_ context.Context, p Page) (List[Org], error) {
-	return paginate(items(s, s.orgs, "", func(o *Org) time.Time { return o.Created }), p, func(r row[Org]) Org { return r.rec })
+	return list(s, s.orgs, p, func(o *Org) time.Time { return o.Created }, ofOrg(s.orgs, ""), func(r row[Org]) Org { return r.rec })
 }
 
 // EnsureOrg makes sure that there is an organisation, with a signing key. Whom
@@ -90,17 +90,4 @@ func (s *Service) makeOrg(ctx context.Context, id string) error {
 func (s *Service) needOrg(ctx context.Context, id string) error {
 	_, err := s.Org(ctx, id)
 	return err
-}
-
-// items returns the rows of an organisation, or all if org is empty.
-func items[R any](s *Service, t *table[R], org string, created func(*R) time.Time) []item[row[R]] {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var out []item[row[R]]
-	for id, r := range t.rows {
-		if org == "" || t.org(&r.rec) == org {
-			out = append(out, item[row[R]]{created(&r.rec), id, r})
-		}
-	}
-	return out
 }

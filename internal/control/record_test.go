@@ -308,3 +308,21 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkInputs is a page of the live inputs of a large organisation.
+func BenchmarkInputs(b *testing.B) {
+	s, err := Open(b.Context(), Config{Store: memstore.New(nil), Secrets: testSecrets()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range 10_000 {
+		if _, _, err := s.CreateInput(b.Context(), NewInput{Org: "local", Name: "x"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if _, err := s.Inputs(b.Context(), "local", Page{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

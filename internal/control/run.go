@@ -184,12 +184,12 @@ func (s *Service) waiting(namespace, protocol string) string {
 	var best *Session
 	if r := s.runs[namespace]; r != nil {
 		for id := range r.open {
-			rec := s.sessions.rows[id].rec
+			rec := &s.sessions.rows[id].rec
 			if s.fed[id] || rec.Protocol != "" && rec.Protocol != protocol {
 				continue
 			}
 			if best == nil || rec.Created.Before(best.Created) {
-				best = &rec
+				best = rec
 			}
 		}
 	}

@@ -227,12 +227,9 @@ type Filter struct {
 
 // Sessions lists sessions.
 func (s *Service) Sessions(_ context.Context, f Filter, p Page) (List[Session], error) {
-	all := items(s, s.sessions, f.Org, func(r *Session) time.Time { return r.Created })
-	all = slices.DeleteFunc(all, func(it item[row[Session]]) bool {
-		r := &it.value.rec
-		return f.Input != "" && r.Input != f.Input || f.Status != "" && r.Status != f.Status
-	})
-	return paginate(all, p, session)
+	return list(s, s.sessions, p, func(r *Session) time.Time { return r.Created }, func(r *Session) bool {
+		return (f.Org == "" || r.Org == f.Org) && (f.Input == "" || r.Input == f.Input) && (f.Status == "" || r.Status == f.Status)
+	}, session)
 }
 
 // session returns a session as others may have it: its maps are theirs.

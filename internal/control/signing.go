@@ -146,7 +146,7 @@ func (s *Service) SigningKey(_ context.Context, id string) (SigningKey, error) {
 
 // SigningKeys lists the signing keys of an organisation, or all if org is empty.
 func (s *Service) SigningKeys(_ context.Context, org string, p Page) (List[SigningKey], error) {
-	return paginate(items(s, s.signing, org, func(k *signingKeyRecord) time.Time { return k.Created }), p, signingKey)
+	return list(s, s.signing, p, func(k *signingKeyRecord) time.Time { return k.Created }, ofOrg(s.signing, org), signingKey)
 }
 
 // DeactivateSigningKey makes the tokens of a signing key count no longer. One

@@ -77,7 +77,7 @@ func (s *Service) StreamKey(_ context.Context, id string) (StreamKey, error) {
 // StreamKeys lists the stream keys of an organisation, or all if org is empty.
 // Those of live inputs are not among them.
 func (s *Service) StreamKeys(_ context.Context, org string, p Page) (List[StreamKey], error) {
-	return paginate(items(s, s.streams, org, func(k *streamKeyRecord) time.Time { return k.Created }), p, streamKey)
+	return list(s, s.streams, p, func(k *streamKeyRecord) time.Time { return k.Created }, ofOrg(s.streams, org), streamKey)
 }
 
 // RevokeStreamKey makes a stream key count no longer. One that does not is left

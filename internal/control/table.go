@@ -16,7 +16,7 @@ import (
 // A table is all records of a kind, in memory. Service.mu guards it.
 type table[R any] struct {
 	kind[R]
-	rows map[string]row[R]
+	rows map[string]*row[R]
 	// gone holds what was deleted here, until the watch has seen it, so that an
 	// older change does not bring it back.
 	gone map[string]uint64
@@ -52,7 +52,7 @@ type anyTable interface {
 }
 
 func newTable[R any](k kind[R]) *table[R] {
-	return &table[R]{kind: k, rows: make(map[string]row[R]), gone: make(map[string]uint64)}
+	return &table[R]{kind: k, rows: make(map[string]*row[R]), gone: make(map[string]uint64)}
 }
 
 func (t *table[R]) keyPrefix() string { return t.prefix }
@@ -140,7 +140,15 @@ func (t *table[R]) take(s *Service, c store.Change) (Change, bool, error) {
 
 // known says whether memory has a revision of a record, or a later one.
 func (t *table[R]) known(id string, rev uint64) bool {
-	return t.rows[id].rev >= rev || t.gone[id] >= rev
+	return t.revision(id) >= rev || t.gone[id] >= rev
+}
+
+// revision returns that of a record in memory, 0 if there is none.
+func (t *table[R]) revision(id string) uint64 {
+	if r := t.rows[id]; r != nil {
+		return r.rev
+	}
+	return 0
 }
 
 // put puts a record into memory, or removes it if rec is nil. s.mu is held.
@@ -154,7 +162,7 @@ func (t *table[R]) put(id string, rec *R, rev uint64) Change {
 	if rec == nil {
 		delete(t.rows, id)
 	} else {
-		t.rows[id] = row[R]{*rec, rev}
+		t.rows[id] = &row[R]{*rec, rev}
 		delete(t.gone, id)
 		c.Org = t.org(rec)
 	}
@@ -184,8 +192,10 @@ func (t *table[R]) prune(_ *Service, seen map[string]bool, upTo uint64) (out []C
 func get[R any](s *Service, t *table[R], id string) (row[R], bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r, ok := t.rows[id]
-	return r, ok
+	if r := t.rows[id]; r != nil {
+		return *r, true
+	}
+	return row[R]{}, false
 }
 
 // create writes a new record.
@@ -315,7 +325,8 @@ func remove[R any](ctx context.Context, s *Service, t *table[R], id string, rev 
 			continue
 		}
 		s.mu.Lock()
-		news := t.rows[id].rev != 0 && t.rows[id].rev < next
+		have := t.revision(id)
+		news := have != 0 && have < next
 		var c Change
 		if news {
 			t.gone[id] = next

@@ -30,7 +30,7 @@ func Open(tb testing.TB, cfg control.Config) *control.Service {
 	if cfg.Store == nil {
 		st := memstore.New(cfg.Now)
 		cfg.Store = st
-		tb.Cleanup(func() { st.Close() })
+		tb.Cleanup(func() { _ = st.Close() }) // of memory
 	}
 	if cfg.Secrets.Pepper == nil {
 		cfg.Secrets = Secrets()

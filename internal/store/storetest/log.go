@@ -210,7 +210,7 @@ func testLogReopen(t *testing.T, d Driver) {
 	if _, err := s.Trim(t.Context(), "a", 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	s.Close()
+	shut(t, s)
 	s = openAt(t, d, dir, c.now)
 	wantBounds(t, s, "a", 4, 4)
 	if seq := appendTo(t, s, "a", "y"); seq != 5 {

@@ -18,7 +18,7 @@ import (
 func testModel(t *testing.T, d Driver) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := d.Open(t, t.TempDir(), time.Now)
-		defer s.Close()
+		defer shut(t, s)
 		model, last := make(map[string]store.Entry), uint64(0)
 		key := rapid.SampledFrom([]string{"a", "a/b", "a/c", "b", "b/1", "b/10", "b/2"})
 		revision := func(key string) uint64 {

@@ -97,7 +97,7 @@ func testWatchEnds(t *testing.T, d Driver) {
 			return
 		}
 	}()
-	s.Close()
+	shut(t, s)
 	wantErr(t, "the end of the store", <-ended, store.ErrClosed)
 }
 
@@ -111,7 +111,7 @@ func testWatchFromThePast(t *testing.T, d Driver) {
 	s := openAt(t, d, dir, nil)
 	first := put(t, s, "a", "1", store.New)
 	last := put(t, s, "a", "2", first)
-	s.Close()
+	shut(t, s)
 	s = openAt(t, d, dir, nil)
 	for c, err := range s.Watch(t.Context(), "", first) {
 		if err == nil && c.Revision != last || err != nil && !errors.Is(err, store.ErrCompacted) {
