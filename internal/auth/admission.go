@@ -210,9 +210,9 @@ func (g *Gate) isAdHoc(namespace []string) bool {
 // asked grants what the callback allows.
 func (g *Gate) asked(r request) (*Grant, error) {
 	now := g.now()
-	d, err := g.callback.ask(now, r)
+	d, err := g.callback.ask(now, r, func() error { return g.limited(now, attempt{r.remote, r.name}) })
 	if err != nil {
-		if CodeOf(err) == CodeUnknown {
+		if CodeOf(err) == CodeUnknown && r.credential != "" {
 			g.failures.failed(now, r.remote, r.name)
 		}
 		return nil, err

@@ -121,8 +121,9 @@ func (c *callback) decides(credential string, err error) bool {
 }
 
 // ask asks about a request, or remembers the answer. It takes 3 s at most, and
-// refuses when there is no answer.
-func (c *callback) ask(now time.Time, r request) (*decision, error) {
+// refuses when there is no answer. may says whether one that is not remembered
+// may be asked.
+func (c *callback) ask(now time.Time, r request, may func() error) (*decision, error) {
 	if len(r.credential) > maxToken {
 		return nil, refused(CodeMalformed, fmt.Sprintf("a token of %d bytes, at most %d are read", len(r.credential), maxToken))
 	}
@@ -133,6 +134,10 @@ func (c *callback) ask(now time.Time, r request) (*decision, error) {
 		c.mu.Unlock()
 		<-d.done
 		return d, d.err
+	}
+	if err := may(); err != nil {
+		c.mu.Unlock()
+		return nil, err
 	}
 	if len(c.asking) >= maxAsking {
 		c.mu.Unlock()
@@ -183,12 +188,12 @@ func joined(fields []string) string {
 
 // fill asks and sets what the answer says.
 func (c *callback) fill(now time.Time, d *decision, r request) {
-	status, body, err := c.post(r)
+	got, err := c.post(r)
 	switch {
-	case err != nil || status >= 500 || status >= 300 && status < 400:
+	case err != nil || got.status >= 500 || got.status/100 == 3:
 		d.err = refused(CodeUnavailable, "whoever decides about this did not answer")
-	case status/100 == 2:
-		if d.err = d.read(now, r, body); d.err == nil {
+	case got.status/100 == 2:
+		if d.err = d.read(now, r, got.body); d.err == nil {
 			d.until = now.Add(keepYes)
 		}
 		if !d.expires.IsZero() && d.expires.Before(d.until) {
@@ -200,27 +205,23 @@ func (c *callback) fill(now time.Time, d *decision, r request) {
 	}
 }
 
-func (c *callback) post(r request) (status int, answer []byte, err error) {
+func (c *callback) post(r request) (answer, error) {
 	body, err := json.Marshal(question{
 		Action: r.action, Protocol: r.protocol, Input: r.name, Namespace: strings.Join(r.namespace, "/"),
 		Remote: r.remote.String(), Encrypted: r.encrypted, Credential: r.credential,
 	})
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	req, err := http.NewRequest(http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if c.secret != "" {
 		req.Header.Set("Authorization", "Bearer "+c.secret)
 	}
-	resp, answer, err := c.asker.do(req, maxAnswer)
-	if err != nil {
-		return 0, nil, err
-	}
-	return resp.StatusCode, answer, nil
+	return c.asker.do(req, maxAnswer)
 }
 
 // read takes what a yes says. Without namespaces it is for what was asked.

@@ -217,6 +217,18 @@ func TestCallbackSession(t *testing.T) {
 			p.Close()
 			t.Errorf("a token that is refused: %v", err)
 		}
+		// The token of a request is for the like of it.
+		for _, tt := range []struct {
+			tokens []string
+			ok     bool
+		}{{nil, false}, {[]string{"cam"}, true}, {[]string{"cam"}, true}, {[]string{"no"}, false}, {nil, false}} {
+			if _, err := none.Play(cam, tt.tokens); (err == nil) != tt.ok {
+				t.Errorf("with the tokens %q: %v, want ok %t", tt.tokens, err, tt.ok)
+			}
+		}
+		if !none.Visible(cam) {
+			t.Error("it does not hear of what it plays")
+		}
 		// It ends when the answer says.
 		start := time.Now()
 		<-all.Context().Done()
@@ -270,7 +282,7 @@ func TestCallbackIsBounded(t *testing.T) {
 	now := time.Now()
 	for i := range 3 * maxAnswers / 2 {
 		r := request{action: actionPlay, namespace: []string{"stream", "local", fmt.Sprint(i)}, remote: netip.AddrFrom4([4]byte{192, 0, 2, 7})}
-		if _, err := g.callback.ask(now, r); err != nil {
+		if _, err := g.callback.ask(now, r, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

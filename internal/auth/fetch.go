@@ -72,24 +72,31 @@ func newTransport(local bool) *http.Transport {
 	}
 }
 
+// An answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // do sends a request and reads the answer, of at most limit bytes. It takes
 // askTimeout at most.
-func (a *asker) do(r *http.Request, limit int64) (*http.Response, []byte, error) {
+func (a *asker) do(r *http.Request, limit int64) (answer, error) {
 	ctx, cancel := context.WithTimeout(a.life, askTimeout)
 	defer cancel()
 	resp, err := a.client.Do(r.WithContext(ctx))
 	if err != nil {
-		return nil, nil, plain(err)
+		return answer{}, plain(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return nil, nil, plain(err)
+		return answer{}, plain(err)
 	}
 	if int64(len(body)) > limit {
-		return nil, nil, fmt.Errorf("the answer has more than %d bytes", limit)
+		return answer{}, fmt.Errorf("the answer has more than %d bytes", limit)
 	}
-	return resp, body, nil
+	return answer{resp.StatusCode, resp.Header, body}, nil
 }
 
 // plain takes the URL out of what net/http says: it may hold a secret.

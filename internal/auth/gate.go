@@ -184,14 +184,22 @@ func (g *Gate) check(text string, a attempt) (*Grant, error) {
 			return g.token(v, now, a)
 		}
 	}
-	if wait := g.failures.wait(now, a.remote, a.input); wait > 0 {
-		return nil, refused(CodeLimited, fmt.Sprintf("too many wrong keys or tokens; try again in %v", wait.Round(time.Second)+time.Second))
+	if err := g.limited(now, a); err != nil {
+		return nil, err
 	}
 	grant, err := g.look(text, now, a)
-	if code := CodeOf(err); code == CodeMalformed || code == CodeUnknown {
-		g.failures.failed(now, a.remote, a.input)
+	if code := CodeOf(err); (code == CodeMalformed || code == CodeUnknown) && g.callback == nil {
+		g.failures.failed(now, a.remote, a.input) // else the callback says whether it was wrong
 	}
 	return grant, err
+}
+
+// limited refuses who has shown too many wrong credentials.
+func (g *Gate) limited(now time.Time, a attempt) error {
+	if wait := g.failures.wait(now, a.remote, a.input); wait > 0 {
+		return refused(CodeLimited, fmt.Sprintf("too many wrong keys or tokens; try again in %v", wait.Round(time.Second)+time.Second))
+	}
+	return nil
 }
 
 // look checks a credential that was not seen before.

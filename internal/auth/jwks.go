@@ -188,19 +188,19 @@ func (s *keySet) get(etag string) (keys map[string]SigningKeyInfo, next string, 
 	if etag != "" {
 		r.Header.Set("If-None-Match", etag)
 	}
-	resp, body, err := s.ask.do(r, maxJWKS)
+	got, err := s.ask.do(r, maxJWKS)
 	switch {
 	case err != nil:
 		return nil, "", 0, fmt.Errorf("auth: fetch auth.jwks: %w", err)
-	case resp.StatusCode == http.StatusNotModified && etag != "":
-		return nil, etag, freshness(resp.Header), nil
-	case resp.StatusCode != http.StatusOK:
-		return nil, "", 0, fmt.Errorf("auth: fetch auth.jwks: the answer is %d, want 200", resp.StatusCode)
+	case got.status == http.StatusNotModified && etag != "":
+		return nil, etag, freshness(got.header), nil
+	case got.status != http.StatusOK:
+		return nil, "", 0, fmt.Errorf("auth: fetch auth.jwks: the answer is %d, want 200", got.status)
 	}
-	if keys, err = parseJWKS(body); err != nil {
+	if keys, err = parseJWKS(got.body); err != nil {
 		return nil, "", 0, fmt.Errorf("auth: auth.jwks: %w", err)
 	}
-	return keys, resp.Header.Get("ETag"), freshness(resp.Header), nil
+	return keys, got.header.Get("ETag"), freshness(got.header), nil
 }
 
 // freshness returns how long an answer may be used (RFC 9111 section 5.2.2.1),

@@ -24,7 +24,7 @@ type Pass struct {
 	lacks  error             // why a session that has shown nothing may do nothing yet
 	timer  *time.Timer       // ends it
 	grants []*Grant          // of the session
-	own    map[string]*Grant // of requests, by the text of their token
+	own    map[string]*Grant // of requests, by the text of their token, or that and what was asked
 	asked  []*Grant          // by the callback
 	ctx    context.Context
 	end    context.CancelCauseFunc
@@ -68,7 +68,7 @@ func (p *Pass) enter(path string, tokens []string) error {
 	verb, id := target(path)
 	shown = append(shown, tokens...)
 	if len(shown) > maxPassGrants {
-		return refused(CodeMalformed, fmt.Sprintf("a session may show %d tokens", maxPassGrants))
+		return errTooManyTokens
 	}
 	for _, text := range shown {
 		grant, err := p.gate.check(text, attempt{p.remote, id})
@@ -109,6 +109,14 @@ func (p *Pass) wait(err error) {
 	p.timer = time.AfterFunc(firstRequest, func() { p.giveUp(err) })
 }
 
+// hasShown notes that a request has shown something good. p.mu is held.
+func (p *Pass) hasShown() {
+	if p.lacks != nil {
+		p.lacks = nil
+		p.timer.Stop()
+	}
+}
+
 // giveUp ends a session that still has nothing to show.
 func (p *Pass) giveUp(err error) {
 	p.mu.Lock()
@@ -147,17 +155,22 @@ func (p *Pass) connect(verb, id string) error {
 	if p.foreign[0] == "" && p.loopback == nil && (r.namespace == nil || p.gate.isAdHoc(r.namespace)) {
 		return nil // the loopback rule decides
 	}
-	_, err := p.ask(r)
+	_, err := p.ask(r, p.foreign, false)
 	return err
 }
 
-// ask asks the callback about one request of the session.
-func (p *Pass) ask(r request) (*Grant, error) {
-	err := error(refused(CodeWrongInput, "nobody allows that"))
-	for _, text := range p.foreign {
+// ask asks the callback about one request of the session, with each of the
+// credentials that are not ours until one counts. What those of the session are
+// allowed stays for its other requests, what a request's own are, for their like.
+func (p *Pass) ask(r request, foreign []string, own bool) (_ *Grant, err error) {
+	for _, text := range foreign {
+		key := text + "\x00" + r.action + joined(r.namespace)
 		p.mu.Lock()
-		n := len(p.asked)
+		held, n := p.own[key], len(p.asked)+len(p.own)
 		p.mu.Unlock()
+		if held != nil && own {
+			return held, nil
+		}
 		if n >= maxPassAsked {
 			return nil, refused(CodeLimited, fmt.Sprintf("a session may ask for %d things", maxPassAsked))
 		}
@@ -165,7 +178,12 @@ func (p *Pass) ask(r request) (*Grant, error) {
 		var grant *Grant
 		if grant, err = p.gate.asked(r); err == nil {
 			p.mu.Lock()
-			p.asked = append(p.asked, grant)
+			if own {
+				p.own[key] = grant
+			} else {
+				p.asked = append(p.asked, grant)
+			}
+			p.hasShown()
 			p.mu.Unlock()
 			p.watch(grant)
 			return grant, nil
@@ -285,17 +303,17 @@ func (p *Pass) may(action string, namespace, tokens []string) ([]string, error) 
 		if _, err = p.gate.adHoc(ns); err == nil {
 			return ns, nil
 		}
-	} else if !foreign {
+	} else if len(foreign) == 0 {
 		err = wrongNamespace(namespace)
 	}
-	if !foreign {
+	if len(foreign) == 0 {
 		return nil, err
 	}
 	r := request{action: action, protocol: MoQT, remote: p.remote, name: ingestName(ns), namespace: ns, encrypted: true}
-	grant, err := p.ask(r)
+	grant, err := p.ask(r, foreign, len(tokens) > 0)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, p.refuse(err)
 	case !grant.Allows(ns) || action == actionPublish && !grant.Publish:
 		return nil, wrongNamespace(namespace)
 	}
@@ -325,11 +343,14 @@ func (p *Pass) Watch(prefix, tokens []string) ([]string, error) {
 			return ns, nil
 		}
 	}
-	if !foreign {
+	if len(foreign) == 0 {
 		return nil, err
 	}
-	_, err = p.ask(request{action: actionWatch, protocol: MoQT, remote: p.remote, namespace: ns, encrypted: true})
-	return ns, err
+	r := request{action: actionWatch, protocol: MoQT, remote: p.remote, namespace: ns, encrypted: true}
+	if _, err = p.ask(r, foreign, len(tokens) > 0); err != nil {
+		return nil, p.refuse(err)
+	}
+	return ns, nil
 }
 
 // local says whether the loopback rule stands in for grants: nothing was shown.
@@ -338,22 +359,31 @@ func (p *Pass) local(tokens []string) bool {
 }
 
 // which returns the grants that a request goes by: those of its own tokens, or
-// else the session's; foreign says that the callback may be asked besides.
-func (p *Pass) which(tokens []string) (grants []*Grant, foreign bool, err error) {
+// else the session's; and the credentials about which the callback may be asked.
+func (p *Pass) which(tokens []string) (grants []*Grant, foreign []string, err error) {
 	if len(tokens) == 0 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return slices.Concat(p.grants, p.asked), len(p.foreign) > 0, p.lacks
+		return slices.Concat(p.grants, p.asked), p.foreign, p.lacks
+	}
+	if len(tokens) > maxPassGrants {
+		return nil, nil, errTooManyTokens
 	}
 	for _, text := range tokens {
 		g, err := p.show(text)
-		if err != nil {
-			return nil, false, err
+		switch {
+		case err == nil:
+			grants = append(grants, g)
+		case p.gate.callback.decides(text, err):
+			foreign = append(foreign, text)
+		default:
+			return nil, nil, err
 		}
-		grants = append(grants, g)
 	}
-	return grants, false, nil
+	return grants, foreign, nil
 }
+
+var errTooManyTokens = refused(CodeMalformed, fmt.Sprintf("a session may show %d tokens", maxPassGrants))
 
 // show checks the token of a request and keeps what it grants.
 func (p *Pass) show(text string) (*Grant, error) {
@@ -363,8 +393,8 @@ func (p *Pass) show(text string) (*Grant, error) {
 	if g != nil {
 		return g, nil
 	}
-	if n >= maxPassGrants {
-		return nil, refused(CodeMalformed, fmt.Sprintf("a session may show %d tokens", maxPassGrants))
+	if n >= maxPassAsked {
+		return nil, errTooManyTokens
 	}
 	g, err := p.gate.check(text, attempt{remote: p.remote})
 	if err != nil {
@@ -372,10 +402,7 @@ func (p *Pass) show(text string) (*Grant, error) {
 	}
 	p.mu.Lock()
 	p.own[text] = g
-	if p.lacks != nil {
-		p.lacks = nil
-		p.timer.Stop()
-	}
+	p.hasShown()
 	p.mu.Unlock()
 	p.watch(g)
 	return g, nil
