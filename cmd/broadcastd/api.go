@@ -63,6 +63,12 @@ func (s *server) publishURLs(r *http.Request, external string) map[string]string
 		relay := moqURL(s.cfg, s.on.moqUDP.LocalAddr())(r)
 		urls["moqt"] = strings.Replace(relay, "https://", "moqt://", 1) + "/publish/" + external
 	}
+	if s.on.rtmp != nil {
+		urls["rtmp"] = "rtmp://" + net.JoinHostPort(host, portOf(s.on.rtmp.Addr())) + "/live/" + external
+	}
+	if s.on.rtmps != nil {
+		urls["rtmps"] = "rtmps://" + net.JoinHostPort(host, portOf(s.on.rtmps.Addr())) + "/live/" + external
+	}
 	return urls
 }
 

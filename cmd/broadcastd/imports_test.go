@@ -65,7 +65,8 @@ var mayImport = map[string]string{
 	"internal/directory": "cmaf/catalog moqt/track",
 	"internal/live":      "cmaf cmaf/catalog ingest moqt/conn moqt/track",
 	"internal/web":       "",
-	"internal/api":       "internal/auth internal/control",
+	"internal/api":       "internal/api/edge internal/auth internal/control",
+	"internal/api/edge":  "",
 
 	"internal/store/boltstore":     "internal/store",
 	"internal/store/memstore":      "internal/store",
@@ -95,7 +96,7 @@ var confined = map[string][]string{
 	"github.com/dunglas/":       {"moqt/transport"},
 	"github.com/Eyevinn/mp4":    {"cmaf", "cmaf/codec", "cmaf/cenc", "bench/mp4ff"},
 	"github.com/spf13/":         {"cmd/broadcastd"},
-	"github.com/danielgtaylor/": {"internal/api"},
+	"github.com/danielgtaylor/": {"internal/api", "internal/api/edge"},
 	"go.yaml.in/":               {"internal/config"},
 	"go.etcd.io/":               {"internal/store/boltstore"},
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/broadcastd/broadcastd/internal/api/edge"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
@@ -111,8 +112,8 @@ type Handler struct {
 	routes  []Route
 	faults  []error
 
-	addresses, keys, failed *limiter
-	replays                 *replays
+	addresses, keys, failed *edge.Limiter
+	replays                 *edge.Replays
 	streams                 streams
 	docs                    documents
 
@@ -135,10 +136,10 @@ func New(cfg Config) (*Handler, error) {
 	l := cfg.Limits
 	h := &Handler{
 		cfg: cfg, mux: http.NewServeMux(),
-		addresses: newLimiter(l.Address, l.AddressBurst, l.Clients, cfg.Now),
-		keys:      newLimiter(l.Key, l.KeyBurst, l.Clients, cfg.Now),
-		failed:    newLimiter(l.Failed, l.FailedBurst, l.Clients, cfg.Now),
-		replays:   newReplays(l, cfg.Now),
+		addresses: edge.NewLimiter(l.Address, l.AddressBurst, l.Clients, cfg.Now),
+		keys:      edge.NewLimiter(l.Key, l.KeyBurst, l.Clients, cfg.Now),
+		failed:    edge.NewLimiter(l.Failed, l.FailedBurst, l.Clients, cfg.Now),
+		replays:   edge.NewReplays(l.Replays, l.ReplayBytes, cfg.Now),
 		streams:   streams{most: l.Streams, mostOfKey: l.KeyStreams},
 	}
 	h.life, h.close = context.WithCancel(context.Background())
@@ -183,16 +184,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The mux knows whether it is the path or the method that is wrong.
-	a := &response{header: http.Header{}}
+	a := edge.NewAnswer()
 	handler.ServeHTTP(a, r)
 	h.cors(w.Header(), r, public)
-	if wait, ok := h.addresses.take(clientAddress(r.RemoteAddr), 1); !ok {
+	if wait, ok := h.addresses.Take(edge.Address(r.RemoteAddr), 1); !ok {
 		h.refuse(w, limited(w.Header(), wait, "this address sends too many requests"))
 		return
 	}
-	if a.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", a.header.Get("Allow"))
-		h.refuse(w, newProblem(a.status, fmt.Sprintf("%.20q is not for this path; it takes %s", r.Method, a.header.Get("Allow"))))
+	if a.Status() == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", a.Header().Get("Allow"))
+		h.refuse(w, newProblem(a.Status(), fmt.Sprintf("%.20q is not for this path; it takes %s", r.Method, a.Header().Get("Allow"))))
 		return
 	}
 	h.refuse(w, newProblem(http.StatusNotFound, "there is nothing at this path; /docs lists what there is"))
@@ -227,15 +228,6 @@ func register[I, O any](h *Handler, acc access, o operation, handle func(context
 
 // may says whether the caller may do what needs scope in org.
 func (c caller) may(scope control.Scope, org string) error { return c.who.May(scope, org) }
-
-// sees is may for a thing that has an id: who may not is told that there is
-// none.
-func (c caller) sees(scope control.Scope, org, what, id string) error {
-	if c.who.May(scope, org) != nil {
-		return notFound(what, id)
-	}
-	return nil
-}
 
 // PageQuery are the parameters of every list.
 type PageQuery struct {
@@ -288,5 +280,5 @@ func (m IfMatch) revision(current uint64) (uint64, error) {
 		}
 	}
 	return 0, newProblem(http.StatusPreconditionFailed, "it has changed since; get it again, and decide again",
-		FieldError{"header.If-Match", "the ETag is now " + etag(current)})
+		FieldError{Location: "header.If-Match", Message: "the ETag is now " + etag(current)})
 }

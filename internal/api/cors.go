@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"strings"
+
+	"github.com/broadcastd/broadcastd/internal/api/edge"
 )
 
 // cors lets pages of other sites read an answer. There are no cookies: who shows
@@ -42,12 +44,12 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	header := w.Header()
-	a := &response{header: http.Header{}}
+	a := edge.NewAnswer()
 	a.WriteHeader(http.StatusNoContent)
 	header.Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
 	header.Set("Access-Control-Allow-Origin", "*")
 	header.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
 	header.Set("Access-Control-Allow-Headers", "Authorization, X-API-Key, Content-Type, If-Match, Idempotency-Key, Last-Event-ID")
 	header.Set("Access-Control-Max-Age", "86400")
-	h.send(w, a)
+	a.Send(w)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/broadcastd/broadcastd/internal/api/edge"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
@@ -103,14 +104,14 @@ func (h *Handler) follow(ctx context.Context, c caller, in *eventsInput) (*event
 	if from := cmp.Or(in.LastID, in.After, "0"); from != "latest" {
 		n, err := strconv.ParseUint(from, 10, 64)
 		if err != nil {
-			return nil, newProblem(http.StatusUnprocessableEntity, "", FieldError{"query.after", "expected the seq of an event"})
+			return nil, wrong("query.after", "expected the seq of an event")
 		}
 		after = n
 	}
 	end, ok := h.streams.begin(clientOf(c.who))
 	if !ok {
 		return nil, huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, "too many event streams are open; close one"),
-			http.Header{"Retry-After": {retryAfter(reconnect)}})
+			http.Header{"Retry-After": {edge.RetryAfter(reconnect)}})
 	}
 	return &eventsOutput{func(hc huma.Context) {
 		defer end()

@@ -16,14 +16,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/broadcastd/broadcastd/internal/api/edge"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
 const (
-	// bodyTime is how long a client may take to send a body, and answerTime to
-	// take an answer: both are short texts.
-	bodyTime   = 5 * time.Second
-	answerTime = 30 * time.Second
+	// bodyTime is how long a client may take to send a body, which is short.
+	bodyTime = 5 * time.Second
 )
 
 // An access says who may use a route. The zero value is none, and a route with
@@ -130,23 +129,23 @@ func (h *Handler) guard(op *huma.Operation, acc access, next http.HandlerFunc) h
 
 // admit says who sent r, or why it is refused.
 func (h *Handler) admit(header http.Header, r *http.Request, acc access, c *caller) *Problem {
-	address := clientAddress(r.RemoteAddr)
-	if wait, ok := h.addresses.take(address, 1); !ok {
+	address := edge.Address(r.RemoteAddr)
+	if wait, ok := h.addresses.Take(address, 1); !ok {
 		return limited(header, wait, "this address sends too many requests")
 	}
 	if acc.kind == open || acc.kind == itself && !showsAPIKey(r) {
 		return nil
 	}
-	if wait, ok := h.failed.take(address, 0); !ok {
+	if wait, ok := h.failed.Take(address, 0); !ok {
 		return limited(header, wait, "too many wrong keys came from this address")
 	}
 	who, p := h.authenticate(r)
 	if p != nil {
-		h.failed.take(address, 1)
+		h.failed.Take(address, 1)
 		header.Set("WWW-Authenticate", `Bearer realm="broadcastd"`)
 		return p
 	}
-	if wait, ok := h.keys.take(clientOf(who), 1); !ok {
+	if wait, ok := h.keys.Take(clientOf(who), 1); !ok {
 		return limited(header, wait, "this API key sends too many requests")
 	}
 	c.who = who
@@ -162,7 +161,7 @@ func (h *Handler) admit(header http.Header, r *http.Request, acc access, c *call
 }
 
 func limited(header http.Header, wait time.Duration, reason string) *Problem {
-	header.Set("Retry-After", retryAfter(wait))
+	header.Set("Retry-After", edge.RetryAfter(wait))
 	return newProblem(http.StatusTooManyRequests, reason+"; Retry-After says when to come back")
 }
 
@@ -233,83 +232,61 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, op *huma.Oper
 		return nil, newProblem(http.StatusUnsupportedMediaType, "the body has to be application/json, and its Content-Type has to say so")
 	}
 	r.Header.Set("Content-Type", "application/json")
-	if err := h.checkBody(body, op); err != nil {
-		status := http.StatusBadRequest
-		if err.names {
-			status = http.StatusUnprocessableEntity
-		}
-		return nil, newProblem(status, "", FieldError{Location: strings.TrimSuffix("body."+err.field, "."), Message: err.reason})
-	}
-	return body, nil
+	return body, h.checkBody(body, op)
 }
 
 // checkBody checks a body for what huma lets pass.
-func (h *Handler) checkBody(body []byte, op *huma.Operation) *jsonError {
-	if err := checkJSON(body); err != nil {
-		return err
+func (h *Handler) checkBody(body []byte, op *huma.Operation) *Problem {
+	status, fault := http.StatusBadRequest, edge.CheckJSON(body)
+	if fault == nil {
+		var value any
+		if json.Unmarshal(body, &value) != nil { // all else is found above
+			fault = &edge.Fault{Reason: "a number is too large"}
+		} else {
+			schema := op.RequestBody.Content["application/json"].Schema
+			status, fault = http.StatusUnprocessableEntity, edge.CheckNames(h.openapi().Components.Schemas, schema, value, "")
+		}
 	}
-	var value any
-	if json.Unmarshal(body, &value) != nil {
-		return &jsonError{reason: "a number is too large"} // all else is found above
+	if fault == nil {
+		return nil
 	}
-	return checkNames(h.openapi().Components.Schemas, op.RequestBody.Content["application/json"].Schema, value, "")
+	return newProblem(status, "", FieldError{Location: strings.TrimSuffix("body."+fault.Field, "."), Message: fault.Reason})
 }
 
 // answer puts an answer together, or repeats it, and sends it.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, c caller, body []byte, next http.HandlerFunc) {
 	key := r.Header.Get("Idempotency-Key")
 	if r.Method != http.MethodPost || key == "" {
-		h.send(w, h.record(w.Header(), r, next))
+		h.record(r, next).Send(w)
 		return
 	}
-	if len(key) > maxIdempotencyKey {
-		h.refuse(w, newProblem(http.StatusUnprocessableEntity, "", FieldError{"header.Idempotency-Key", fmt.Sprintf("expected length <= %d", maxIdempotencyKey)}))
+	if len(key) > edge.MaxIdempotencyKey {
+		h.refuse(w, wrong("header.Idempotency-Key", fmt.Sprintf("expected length <= %d", edge.MaxIdempotencyKey)))
 		return
 	}
-	old, mine, p := h.replays.begin(r.Context(), replayID(clientOf(c.who), r.Method+" "+r.URL.RequestURI(), key), body)
+	old, mine, p := h.replays.Begin(r.Context(), edge.ReplayID(clientOf(c.who), r.Method+" "+r.URL.RequestURI(), key), body)
 	if p != nil {
 		h.refuse(w, p)
 		return
 	}
 	if old != nil {
 		w.Header().Set("Idempotency-Replayed", "true")
-		h.send(w, old)
+		old.Send(w)
 		return
 	}
-	var a *response
-	defer func() { h.replays.end(mine, a) }() // also when next panics
-	made := h.record(w.Header(), r, next)
-	if made.status < 300 {
+	var a *edge.Answer
+	defer func() { h.replays.End(mine, a) }() // also when next panics
+	made := h.record(r, next)
+	if made.Status() < 300 {
 		a = made
 	}
-	h.send(w, made)
-}
-
-// A response is an answer that has been put together.
-type response struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *response) Header() http.Header { return a.header }
-
-func (a *response) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
-	}
-}
-
-func (a *response) Write(b []byte) (int, error) {
-	a.WriteHeader(http.StatusOK)
-	return a.body.Write(b)
+	made.Send(w)
 }
 
 // record runs next, and makes a 500 of a panic.
-func (h *Handler) record(header http.Header, r *http.Request, next http.HandlerFunc) *response {
-	a := &response{header: http.Header{}}
+func (h *Handler) record(r *http.Request, next http.HandlerFunc) *edge.Answer {
+	a := edge.NewAnswer()
 	h.recovering(a, r, next)
-	a.WriteHeader(http.StatusOK)
 	return a
 }
 
@@ -322,43 +299,16 @@ func (h *Handler) recovering(w http.ResponseWriter, r *http.Request, next http.H
 			return
 		}
 		h.cfg.Log.Error("API request panicked", "method", r.Method, "path", r.URL.Path, "err", cause, "stack", string(debug.Stack()))
-		if a, ok := w.(*response); ok {
-			a.header, a.status, a.body = http.Header{}, 0, bytes.Buffer{}
-			writeProblem(a, newProblem(http.StatusInternalServerError, "the server failed; its log says why"))
+		if a, ok := w.(*edge.Answer); ok {
+			a.Reset()
+			newProblem(http.StatusInternalServerError, "the server failed; its log says why").Write(a)
 		}
 	}()
 	next(w, r)
 }
 
 func (h *Handler) refuse(w http.ResponseWriter, p *Problem) {
-	a := &response{header: http.Header{}}
-	writeProblem(a, p)
-	h.send(w, a)
-}
-
-func writeProblem(w http.ResponseWriter, p *Problem) {
-	w.Header().Set("Content-Type", p.ContentType(""))
-	w.WriteHeader(p.Status)
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(p) // strings and numbers always can be
-}
-
-// send sends an answer to a client that has to take it in time. The deadline
-// must not outlive the answer: the connection may be an encoder's next.
-func (h *Handler) send(w http.ResponseWriter, a *response) {
-	header := w.Header()
-	for name, values := range a.header {
-		header[name] = values
-	}
-	header.Set("X-Content-Type-Options", "nosniff")
-	if a.status != http.StatusNoContent && a.status != http.StatusNotModified {
-		header.Set("Content-Length", fmt.Sprint(a.body.Len()))
-	}
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetWriteDeadline(time.Now().Add(answerTime)) // not every ResponseWriter has one
-	w.WriteHeader(a.status)
-	w.Write(a.body.Bytes())
-	_ = deadline.Flush()
-	_ = deadline.SetWriteDeadline(time.Time{})
+	a := edge.NewAnswer()
+	p.Write(a)
+	a.Send(w)
 }

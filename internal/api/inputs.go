@@ -194,8 +194,7 @@ func prefixes(texts []string) ([]netip.Prefix, error) {
 			p, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
 		if err != nil {
-			return nil, newProblem(http.StatusUnprocessableEntity, "",
-				FieldError{indexed("body.settings.allowFrom", i), "expected an address or a prefix, such as 192.0.2.0/24"})
+			return nil, wrong(indexed("body.settings.allowFrom", i), "expected an address or a prefix, such as 192.0.2.0/24")
 		}
 		out = append(out, p.Masked())
 	}

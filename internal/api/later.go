@@ -3,6 +3,8 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+
+	"github.com/broadcastd/broadcastd/internal/api/edge"
 )
 
 // later are the surfaces of contracts that are still to be built, so that a
@@ -33,14 +35,15 @@ func (h *Handler) registerLater() {
 		}
 		for _, path := range paths {
 			h.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-				if wait, ok := h.addresses.take(clientAddress(r.RemoteAddr), 1); !ok {
+				if wait, ok := h.addresses.Take(edge.Address(r.RemoteAddr), 1); !ok {
 					h.refuse(w, limited(w.Header(), wait, "this address sends too many requests"))
 					return
 				}
-				a := &response{header: http.Header{"Content-Type": {"application/json"}}}
+				a := edge.NewAnswer()
+				a.Header().Set("Content-Type", "application/json")
 				a.WriteHeader(http.StatusNotImplemented)
-				a.Write(body)
-				h.send(w, a)
+				_, _ = a.Write(body) // never fails
+				a.Send(w)
 			})
 		}
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -14,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/broadcastd/broadcastd/internal/api/edge"
 )
 
 // description is the OpenAPI description before the operations are in it.
@@ -52,7 +53,7 @@ func description(version string) huma.Config {
 		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
-		Transformers:                 []huma.Transformer{ours},
+		Transformers:                 []huma.Transformer{edge.Ours},
 	}
 	return c
 }
@@ -106,7 +107,7 @@ func (o operation) describe(acc access) huma.Operation {
 	}
 	if o.method == http.MethodPost {
 		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: "string", MaxLength: ptr(maxIdempotencyKey)},
+			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: "string", MaxLength: ptr(edge.MaxIdempotencyKey)},
 			Description: "A text of your choice. A request that is repeated with it within 24 hours gets the answer of the first.",
 		})
 	}
@@ -218,7 +219,7 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; con
 
 func (h *Handler) serveDocument(w http.ResponseWriter, r *http.Request) {
 	h.cors(w.Header(), r, public)
-	if wait, ok := h.addresses.take(clientAddress(r.RemoteAddr), 1); !ok {
+	if wait, ok := h.addresses.Take(edge.Address(r.RemoteAddr), 1); !ok {
 		h.refuse(w, limited(w.Header(), wait, "this address sends too many requests"))
 		return
 	}
@@ -229,14 +230,14 @@ func (h *Handler) serveDocument(w http.ResponseWriter, r *http.Request) {
 	header.Set("ETag", doc.etag)
 	header.Set("Content-Security-Policy", docsPolicy)
 	header.Set("Referrer-Policy", "no-referrer")
-	a := &response{header: http.Header{}}
+	a := edge.NewAnswer()
 	if r.Header.Get("If-None-Match") == doc.etag {
 		a.WriteHeader(http.StatusNotModified)
 	} else {
 		a.WriteHeader(http.StatusOK)
-		a.body = *bytes.NewBuffer(bytes.Clone(doc.body))
+		_, _ = a.Write(doc.body) // never fails
 	}
-	h.send(w, a)
+	a.Send(w)
 }
 
 // schemaName names a schema after its type.

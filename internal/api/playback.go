@@ -97,7 +97,7 @@ func orgOf(namespace string) (org, name string, ok bool) {
 }
 
 func badNamespace() *Problem {
-	return newProblem(http.StatusUnprocessableEntity, "", FieldError{"body.namespace", "expected stream/<organisation>/<name>"})
+	return wrong("body.namespace", "expected stream/<organisation>/<name>")
 }
 
 // sign signs a URL for an input or a namespace.

@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"bytes"
@@ -15,18 +15,17 @@ import (
 // maxDepth is how deep the objects and lists of a body may nest.
 const maxDepth = 32
 
-// A jsonError says where in a body something is wrong.
-type jsonError struct {
-	field  string // such as settings.allowFrom[1]; empty for the whole
-	reason string
-	names  bool // the JSON is fine, but a name in it is none of the schema
+// A Fault says where in a body something is wrong.
+type Fault struct {
+	Field  string // such as settings.allowFrom[1]; empty for the whole
+	Reason string
 }
 
-// checkJSON checks what encoding/json lets pass: one value and nothing behind
+// CheckJSON checks what encoding/json lets pass: one value and nothing behind
 // it, UTF-8, no deeper than maxDepth, no name twice in one object.
-func checkJSON(body []byte) *jsonError {
+func CheckJSON(body []byte) *Fault {
 	if !utf8.Valid(body) {
-		return &jsonError{reason: "the body is not UTF-8"}
+		return &Fault{Reason: "the body is not UTF-8"}
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
@@ -34,13 +33,13 @@ func checkJSON(body []byte) *jsonError {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &jsonError{reason: "something follows the JSON value"}
+		return &Fault{Reason: "something follows the JSON value"}
 	}
 	return nil
 }
 
 // checkValue checks the next value of d, which stands at field.
-func checkValue(d *json.Decoder, field string, depth int) *jsonError {
+func checkValue(d *json.Decoder, field string, depth int) *Fault {
 	t, err := d.Token()
 	if err != nil {
 		return syntaxError(d, field, err)
@@ -50,7 +49,7 @@ func checkValue(d *json.Decoder, field string, depth int) *jsonError {
 		return nil
 	}
 	if depth++; depth > maxDepth {
-		return &jsonError{field: field, reason: fmt.Sprintf("objects and lists nest deeper than %d", maxDepth)}
+		return &Fault{Field: field, Reason: fmt.Sprintf("objects and lists nest deeper than %d", maxDepth)}
 	}
 	seen := map[string]bool{}
 	for i := 0; d.More(); i++ {
@@ -62,7 +61,7 @@ func checkValue(d *json.Decoder, field string, depth int) *jsonError {
 				return syntaxError(d, field, err)
 			}
 			if inner = join(field, name); seen[name] {
-				return &jsonError{field: inner, reason: "the name stands twice in its object"}
+				return &Fault{Field: inner, Reason: "the name stands twice in its object"}
 			}
 			seen[name] = true
 		}
@@ -76,20 +75,20 @@ func checkValue(d *json.Decoder, field string, depth int) *jsonError {
 	return nil
 }
 
-func syntaxError(d *json.Decoder, field string, err error) *jsonError {
+func syntaxError(d *json.Decoder, field string, err error) *Fault {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &jsonError{field: field, reason: "the JSON ends too early"}
+		return &Fault{Field: field, Reason: "the JSON ends too early"}
 	}
-	return &jsonError{field: field, reason: fmt.Sprintf("no JSON at byte %d: %v", d.InputOffset(), err)}
+	return &Fault{Field: field, Reason: fmt.Sprintf("no JSON at byte %d: %v", d.InputOffset(), err)}
 }
 
-// maxField bounds the name of a field in an answer, because it is what the
+// MaxField bounds the name of a field in an answer, because it is what the
 // client sent.
-const maxField = 200
+const MaxField = 200
 
 func join(field, name string) string {
-	if len(name) > maxField {
-		name = name[:maxField] + "…"
+	if len(name) > MaxField {
+		name = name[:MaxField] + "…"
 	}
 	if field == "" {
 		return name
@@ -97,9 +96,9 @@ func join(field, name string) string {
 	return field + "." + name
 }
 
-// checkNames checks that the names in a body are those of its schema to the
+// CheckNames checks that the names in a body are those of its schema to the
 // letter: huma and encoding/json fold their case.
-func checkNames(r huma.Registry, s *huma.Schema, value any, field string) *jsonError {
+func CheckNames(r huma.Registry, s *huma.Schema, value any, field string) *Fault {
 	for s != nil && s.Ref != "" {
 		s = r.SchemaFromRef(s.Ref)
 	}
@@ -113,15 +112,15 @@ func checkNames(r huma.Registry, s *huma.Schema, value any, field string) *jsonE
 		for name, inner := range v {
 			p, ok := s.Properties[name]
 			if !ok && closed {
-				return &jsonError{field: join(field, name), reason: "unexpected property", names: true}
+				return &Fault{Field: join(field, name), Reason: "unexpected property"}
 			}
-			if err := checkNames(r, p, inner, join(field, name)); err != nil {
+			if err := CheckNames(r, p, inner, join(field, name)); err != nil {
 				return err
 			}
 		}
 	case []any:
 		for i, inner := range v {
-			if err := checkNames(r, s.Items, inner, field+"["+strconv.Itoa(i)+"]"); err != nil {
+			if err := CheckNames(r, s.Items, inner, field+"["+strconv.Itoa(i)+"]"); err != nil {
 				return err
 			}
 		}
