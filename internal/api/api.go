@@ -174,6 +174,10 @@ func (h *Handler) openapi() *huma.OpenAPI { return h.huma.OpenAPI() }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// Also of a body that nobody wants: the server reads it before it answers.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // not every ResponseWriter has one
+	}
 	if r.Method == http.MethodOptions {
 		h.preflight(w, r)
 		return
@@ -188,7 +192,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(a, r)
 	h.cors(w.Header(), r, public)
 	if wait, ok := h.addresses.Take(edge.Address(r.RemoteAddr), 1); !ok {
-		h.refuse(w, limited(w.Header(), wait, "this address sends too many requests"))
+		h.refuse(w, limited(wait, "this address sends too many requests"))
 		return
 	}
 	if a.Status() == http.StatusMethodNotAllowed {

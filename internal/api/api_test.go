@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func (ts *tester) call(method, target string, body any, header ...string) answer
 		}
 		text = string(encoded)
 	}
-	if strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "/api") && !strings.HasPrefix(target, "/.") {
+	if strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "/api/") && !strings.HasPrefix(target, "/.") {
 		target = Base + target
 	}
 	r := httptest.NewRequest(method, target, strings.NewReader(text))
@@ -154,6 +155,7 @@ func (ts *tester) want(status int, a answer, out any) answer {
 		ts.Fatalf("got %s %s, want %d", a.Status, a.text, status)
 	}
 	if out != nil {
+		reflect.ValueOf(out).Elem().SetZero() // what the answer leaves out
 		if err := json.Unmarshal([]byte(a.text), out); err != nil {
 			ts.Fatalf("%v in %s", err, a.text)
 		}
@@ -198,6 +200,9 @@ func (ts *tester) key(orgs []string, scopes ...control.Scope) string {
 
 func (ts *tester) input(org, name string) (control.LiveInput, string) {
 	ts.Helper()
+	if err := ts.control.EnsureOrg(ts.Context(), controltest.Admin, org); err != nil {
+		ts.Fatal(err)
+	}
 	in, key, err := ts.control.CreateInput(ts.Context(), control.NewInput{Org: org, Name: name})
 	if err != nil {
 		ts.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/broadcastd/broadcastd/internal/api/edge"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
@@ -110,8 +109,7 @@ func (h *Handler) follow(ctx context.Context, c caller, in *eventsInput) (*event
 	}
 	end, ok := h.streams.begin(clientOf(c.who))
 	if !ok {
-		return nil, huma.ErrorWithHeaders(newProblem(http.StatusTooManyRequests, "too many event streams are open; close one"),
-			http.Header{"Retry-After": {edge.RetryAfter(reconnect)}})
+		return nil, limited(reconnect, "too many event streams are open")
 	}
 	return &eventsOutput{func(hc huma.Context) {
 		defer end()

@@ -131,13 +131,13 @@ func (h *Handler) guard(op *huma.Operation, acc access, next http.HandlerFunc) h
 func (h *Handler) admit(header http.Header, r *http.Request, acc access, c *caller) *Problem {
 	address := edge.Address(r.RemoteAddr)
 	if wait, ok := h.addresses.Take(address, 1); !ok {
-		return limited(header, wait, "this address sends too many requests")
+		return limited(wait, "this address sends too many requests")
 	}
 	if acc.kind == open || acc.kind == itself && !showsAPIKey(r) {
 		return nil
 	}
 	if wait, ok := h.failed.Take(address, 0); !ok {
-		return limited(header, wait, "too many wrong keys came from this address")
+		return limited(wait, "too many wrong keys came from this address")
 	}
 	who, p := h.authenticate(r)
 	if p != nil {
@@ -146,7 +146,7 @@ func (h *Handler) admit(header http.Header, r *http.Request, acc access, c *call
 		return p
 	}
 	if wait, ok := h.keys.Take(clientOf(who), 1); !ok {
-		return limited(header, wait, "this API key sends too many requests")
+		return limited(wait, "this API key sends too many requests")
 	}
 	c.who = who
 	switch {
@@ -160,9 +160,10 @@ func (h *Handler) admit(header http.Header, r *http.Request, acc access, c *call
 	return nil
 }
 
-func limited(header http.Header, wait time.Duration, reason string) *Problem {
-	header.Set("Retry-After", edge.RetryAfter(wait))
-	return newProblem(http.StatusTooManyRequests, reason+"; Retry-After says when to come back")
+func limited(wait time.Duration, reason string) *Problem {
+	p := newProblem(http.StatusTooManyRequests, reason+"; Retry-After says when to come back")
+	p.RetryAfter = wait
+	return p
 }
 
 // credential returns the API key of a request, of either header.
@@ -215,10 +216,12 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, op *huma.Oper
 	if op.RequestBody == nil {
 		return nil, nil // what comes is not looked at
 	}
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTime)) // not every ResponseWriter has one
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.cfg.Limits.Body))
-	_ = deadline.SetReadDeadline(time.Time{})
+	if err != nil {
+		w.Header().Set("Connection", "close") // what follows is no request
+	} else {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have %d bytes", tooLarge.Limit))
 	} else if err != nil {

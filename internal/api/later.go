@@ -36,7 +36,7 @@ func (h *Handler) registerLater() {
 		for _, path := range paths {
 			h.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 				if wait, ok := h.addresses.Take(edge.Address(r.RemoteAddr), 1); !ok {
-					h.refuse(w, limited(w.Header(), wait, "this address sends too many requests"))
+					h.refuse(w, limited(wait, "this address sends too many requests"))
 					return
 				}
 				a := edge.NewAnswer()

@@ -220,7 +220,7 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; con
 func (h *Handler) serveDocument(w http.ResponseWriter, r *http.Request) {
 	h.cors(w.Header(), r, public)
 	if wait, ok := h.addresses.Take(edge.Address(r.RemoteAddr), 1); !ok {
-		h.refuse(w, limited(w.Header(), wait, "this address sends too many requests"))
+		h.refuse(w, limited(wait, "this address sends too many requests"))
 		return
 	}
 	doc := h.docs[r.URL.Path]

@@ -2,8 +2,10 @@ package edge
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -19,6 +21,9 @@ type Problem struct {
 	// Field is the first of Errors.
 	Field  string       `json:"field,omitempty" example:"body.name" doc:"What was wrong, if it was one thing: its place in the request"`
 	Errors []FieldError `json:"errors,omitempty" nullable:"false" doc:"Everything that was wrong"`
+
+	// RetryAfter is how long to stay away, in the header Retry-After. 0: not said.
+	RetryAfter time.Duration `json:"-"`
 }
 
 // A FieldError says what is wrong with one part of a request.
@@ -118,8 +123,17 @@ func clip(s string) string {
 	return s
 }
 
+// GetHeaders implements huma.HeadersError.
+func (p *Problem) GetHeaders() http.Header {
+	if p.RetryAfter <= 0 {
+		return nil
+	}
+	return http.Header{"Retry-After": {RetryAfter(p.RetryAfter)}}
+}
+
 // Write writes the problem as an answer.
 func (p *Problem) Write(w http.ResponseWriter) {
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	e := json.NewEncoder(w)
