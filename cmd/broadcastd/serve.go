@@ -204,7 +204,7 @@ func (s *server) wire() error {
 	}
 	input, err := fmp4.New(fmp4.Config{
 		Sessions: s.sessions, Log: s.log, Metrics: reg,
-		Allow: s.allowPush,
+		Allow: s.allowPush, Stats: connStats,
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/internal/auth"
 )
 
@@ -87,6 +88,22 @@ func admin(ready *atomic.Bool, reg prometheus.Gatherer, addr net.Addr) http.Hand
 	return mux
 }
 
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// connStats returns what reads the statistics of the connection of r.
+func connStats(r *http.Request) func() ingest.PeerStats {
+	c, ok := r.Context().Value(connKey{}).(net.Conn)
+	if !ok {
+		return nil
+	}
+	return ingest.TCPStats(c)
+}
+
 // newHTTPServer bounds what a client can hold. There is no time limit on
 // bodies, because an encoder's never ends; the ingest has its own.
 func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
@@ -95,6 +112,7 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

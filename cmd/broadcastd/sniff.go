@@ -133,6 +133,9 @@ type peekedConn struct {
 	first []byte
 }
 
+// NetConn returns the connection below, for its statistics.
+func (c *peekedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *peekedConn) Read(p []byte) (int, error) {
 	if len(c.first) > 0 && len(p) > 0 {
 		n := copy(p, c.first)

@@ -68,7 +68,7 @@ func (b *body) read() error {
 		}
 		return &cmaf.BoxError{Box: "header", Reason: "the body does not begin with a box of a fragmented MP4 stream"}
 	}
-	if b.in, err = b.h.input(b.name, peerOf(b.r), header && b.file == ""); err != nil {
+	if b.in, err = b.h.input(b.name, b.peer(), header && b.file == ""); err != nil {
 		return err
 	}
 	err = b.feed(in, header)
@@ -81,9 +81,13 @@ func (b *body) read() error {
 	return err
 }
 
-// peerOf returns who sends r.
-func peerOf(r *http.Request) ingest.Peer {
-	return ingest.Peer{Addr: r.RemoteAddr, Protocol: "fmp4", UserAgent: r.UserAgent(), Encrypted: r.TLS != nil}
+// peer returns who sends the body.
+func (b *body) peer() ingest.Peer {
+	p := ingest.Peer{Addr: b.r.RemoteAddr, Protocol: "fmp4", UserAgent: b.r.UserAgent(), Encrypted: b.r.TLS != nil}
+	if b.h.cfg.Stats != nil {
+		p.Stats = b.h.cfg.Stats(b.r)
+	}
+	return p
 }
 
 // feed gives the body to the demuxer of its rendition.

@@ -39,6 +39,9 @@ type Config struct {
 	// path. Its error is shown to whoever asked, with status 403 or what its
 	// HTTPStatus method says. It must be set.
 	Allow func(r *http.Request, name string) (Admission, error)
+	// Stats returns what reads the statistics of a request's connection. Nil: nobody
+	// knows them.
+	Stats func(r *http.Request) func() ingest.PeerStats
 	// Demuxer says how streams are cut. Its Name is not used.
 	Demuxer cmaf.DemuxerConfig
 	// Idle ends a request of which less than 1 KiB comes within that time.

@@ -179,9 +179,17 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 		return
 	}
 	defer admission.Close()
+	below := ingest.TCPStats(nc)
+	stats := func() (st ingest.PeerStats) {
+		if below != nil {
+			st = below()
+		}
+		st.Bytes = l.received.Load()
+		return st
+	}
 	conn := s.cfg.Sessions.Connect(admission.Name(), ingest.Peer{
 		Addr: nc.RemoteAddr().String(), Protocol: "rtmp", UserAgent: attempt.UserAgent, Encrypted: attempt.Encrypted,
-		Stats: func() ingest.PeerStats { return ingest.PeerStats{Bytes: l.received.Load()} },
+		Stats: stats,
 	})
 	err = s.feed(ctx, l, admission, conn)
 	conn.Pause(0)
