@@ -4,73 +4,75 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/broadcastd/broadcastd/internal/store"
 )
 
+// modelCalls is how many calls testModel makes. Each may wait for a disk.
+const modelCalls = 400
+
 // testModel holds a store against a map, over whatever calls come.
 func testModel(t *testing.T, d Driver) {
-	rapid.Check(t, func(rt *rapid.T) {
-		s := d.Open(t, t.TempDir(), time.Now)
-		defer shut(t, s)
-		model, last := make(map[string]store.Entry), uint64(0)
-		key := rapid.SampledFrom([]string{"a", "a/b", "a/c", "b", "b/1", "b/10", "b/2"})
-		revision := func(key string) uint64 {
-			return rapid.SampledFrom([]uint64{store.New, model[key].Revision, model[key].Revision + 1, store.AnyRevision}).Draw(rt, "revision")
+	s, ctx := open(t, d), t.Context()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	model, last := make(map[string]store.Entry), uint64(0)
+	for range modelCalls {
+		key := pick("a", "a/b", "a/c", "b", "b/1", "b/10", "b/2")
+		have, there := model[key]
+		rev := []uint64{store.New, have.Revision, have.Revision, have.Revision + 1, store.AnyRevision}[random.IntN(5)]
+		fits := rev == store.AnyRevision || rev == have.Revision
+		if random.IntN(3) > 0 {
+			value := fmt.Appendf(nil, "%x", random.Uint64())[:random.IntN(9)]
+			got, err := s.Put(ctx, key, value, rev)
+			if fits != (err == nil) || !fits && !errors.Is(err, store.ErrConflict) {
+				t.Fatalf("Put(%q, %d) = %v over revision %d", key, rev, err, have.Revision)
+			}
+			if err == nil {
+				last++
+				model[key] = store.Entry{Key: key, Value: value, Revision: last}
+				if got != last {
+					t.Fatalf("Put gives revision %d, want %d", got, last)
+				}
+			}
+		} else {
+			_, err := s.Delete(ctx, key, rev)
+			switch {
+			case !there && !errors.Is(err, store.ErrNotFound), there && !fits && !errors.Is(err, store.ErrConflict), there && fits && err != nil:
+				t.Fatalf("Delete(%q, %d) = %v over revision %d", key, rev, err, have.Revision)
+			case err == nil:
+				last++
+				delete(model, key)
+			}
 		}
-		rt.Repeat(map[string]func(*rapid.T){
-			"put": func(rt *rapid.T) {
-				k, v := key.Draw(rt, "key"), rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(rt, "value")
-				rev := revision(k)
-				got, err := s.Put(t.Context(), k, v, rev)
-				if want := rev == store.AnyRevision || rev == model[k].Revision; want != (err == nil) || !want && !errors.Is(err, store.ErrConflict) {
-					rt.Fatalf("Put(%q, %d) = %v over revision %d", k, rev, err, model[k].Revision)
-				}
-				if err == nil {
-					last++
-					model[k] = store.Entry{Key: k, Value: v, Revision: last}
-					if got != last {
-						rt.Fatalf("Put gives revision %d, want %d", got, last)
-					}
-				}
-			},
-			"delete": func(rt *rapid.T) {
-				k := key.Draw(rt, "key")
-				rev := revision(k)
-				_, err := s.Delete(t.Context(), k, rev)
-				_, there := model[k]
-				switch {
-				case !there && !errors.Is(err, store.ErrNotFound),
-					there && rev != store.AnyRevision && rev != model[k].Revision && !errors.Is(err, store.ErrConflict):
-					rt.Fatalf("Delete(%q, %d) = %v", k, rev, err)
-				case err == nil:
-					last++
-					delete(model, k)
-				}
-			},
-			"": func(rt *rapid.T) {
-				prefix := rapid.SampledFrom([]string{"", "a", "a/", "b/", "c"}).Draw(rt, "prefix")
-				var want []string
-				for _, k := range slices.Sorted(maps.Keys(model)) {
-					if strings.HasPrefix(k, prefix) {
-						want = append(want, fmt.Sprintf("%s=%x@%d", k, model[k].Value, model[k].Revision))
-					}
-				}
-				list, err := s.List(t.Context(), prefix, "", 0)
-				var got []string
-				for _, e := range list {
-					got = append(got, fmt.Sprintf("%s=%x@%d", e.Key, e.Value, e.Revision))
-				}
-				if err != nil || !slices.Equal(got, want) {
-					rt.Fatalf("List(%q) = %q, %v, want %q", prefix, got, err, want)
-				}
-			},
-		})
-	})
+		prefix := pick("", "a", "a/", "b/", "c")
+		list, err := s.List(ctx, prefix, "", 0)
+		if got, want := inWords(list), inWords(modelList(model, prefix)); err != nil || got != want {
+			t.Fatalf("List(%q) = %s, %v, want %s", prefix, got, err, want)
+		}
+	}
+}
+
+func modelList(model map[string]store.Entry, prefix string) (out []store.Entry) {
+	for _, key := range slices.Sorted(maps.Keys(model)) {
+		if strings.HasPrefix(key, prefix) {
+			out = append(out, model[key])
+		}
+	}
+	return out
+}
+
+func inWords(entries []store.Entry) string {
+	var b strings.Builder
+	for _, e := range entries {
+		fmt.Fprintf(&b, "%s=%s@%d ", e.Key, e.Value, e.Revision)
+	}
+	return b.String()
 }

@@ -129,7 +129,7 @@ func testWatchFromThePast(t *testing.T, d Driver) {
 func testWatchSlow(t *testing.T, d Driver) {
 	s := open(t, d)
 	put(t, s, "a", "", store.New)
-	const more = 10_000
+	const more = 5_000
 	var seen uint64
 	for c, err := range s.Watch(t.Context(), "", 0) {
 		if errors.Is(err, store.ErrCompacted) {
