@@ -140,6 +140,7 @@ func TestRefusals(t *testing.T) {
 		{"a key that can do more", "POST", "/api-keys", `{"name":"x","orgs":["local"],"scopes":["streams:read"]}`, []string{"X-API-Key", acme}, 403, "local"},
 		{"a stream key for an input", "POST", "/stream-keys", `{"namespace":"stream/local/` + in.External + `"}`, nil, 409, "rotate"},
 		{"a namespace that is none", "POST", "/playback-url", `{"namespace":"local/cam"}`, nil, 422, "body.namespace"},
+		{"a signing key that is none", "POST", "/playback-url", `{"namespace":"stream/local/cam","key":"k_x"}`, nil, 404, "k_x"},
 		{"too long a life", "POST", "/playback-url", `{"namespace":"stream/local/cam","ttlSeconds":9000000000000000000}`, nil, 422, "body.ttlSeconds"},
 		{"an address that is none", "POST", of + "/playback-url", `{"ip":"here"}`, nil, 422, "body.ip"},
 		{"a key in the past", "POST", "/api-keys", `{"name":"x","expiresAt":"2020-01-01T00:00:00Z"}`, nil, 422, "body.expiresAt"},

@@ -120,7 +120,7 @@ func (s *Service) signer(org, id string) (signingKeyRecord, error) {
 		r, ok := s.signing.rows[id]
 		switch {
 		case !ok || r.rec.Org != org:
-			return r.rec, s.signing.missing(id)
+			return signingKeyRecord{}, s.signing.missing(id)
 		case !r.rec.Deactivated.IsZero():
 			return r.rec, fail(Conflict, "the signing key %s is inactive", id)
 		}
