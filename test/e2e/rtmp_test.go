@@ -17,7 +17,10 @@ import (
 const rtmpAdminKey = "admin-key-of-the-rtmp-tests"
 
 // A liveInput is what the API says of one that it made.
-type liveInput struct{ ID, ExternalID, StreamKey string }
+type liveInput struct {
+	ID, ExternalID, StreamKey string
+	Publish                   map[string]string
+}
 
 // makeInput makes a live input over the API.
 func makeInput(t *testing.T, d *harness.Daemon, ingest string, settings map[string]any) (in liveInput) {
@@ -98,7 +101,7 @@ func TestRTMPAdmission(t *testing.T) {
 	}
 
 	p := pushRTMP(t, rtmp(in, in.StreamKey), harness.TestPicture{})
-	obs := pushRTMP(t, "rtmps://"+d.RTMPS+"/live/"+secret.ExternalID+"?user=me&pass="+secret.StreamKey, harness.TestPicture{})
+	obs := pushRTMP(t, secret.Publish["rtmps"]+"?user=me&pass="+secret.StreamKey, harness.TestPicture{})
 	for _, name := range []string{in.ExternalID, secret.ExternalID} {
 		d.WaitLog(regexp.MustCompile(`"broadcast began".*`+name), 15*time.Second)
 	}
