@@ -103,6 +103,7 @@ func (h *Handler) on(path string, calls map[string]call) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A page of any site may call: there are no cookies, the key is all.
 	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Access-Control-Expose-Headers", "Location, Retry-After")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	if len(r.URL.RawQuery) > maxQuery {

@@ -65,6 +65,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A page of any site may call: there are no cookies, the key is all.
 	head := w.Header()
 	head.Set("Access-Control-Allow-Origin", "*")
+	head.Set("Access-Control-Expose-Headers", "Retry-After")
 	head.Set("X-Content-Type-Options", "nosniff")
 	names := strings.TrimPrefix(r.URL.Path, Prefix)
 	switch r.Method {
@@ -87,6 +88,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answers := make([]envelope, len(q.calls))
 	for i, c := range q.calls {
+		if r.Context().Err() != nil {
+			return // nobody waits for the rest
+		}
 		if data, err := h.call(r.Context(), who, c); err != nil {
 			answers[i] = failed(h.refusal(err, c.path), c.path)
 		} else {

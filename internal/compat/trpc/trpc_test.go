@@ -2,6 +2,7 @@ package trpc_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -369,4 +370,18 @@ func FuzzCall(f *testing.F) {
 			t.Fatalf("%d %s", w.Code, out)
 		}
 	})
+}
+
+// TestClientLeaves: a batch goes no further than somebody waits for it.
+func TestClientLeaves(t *testing.T) {
+	s := newServer(t)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	r := httptest.NewRequestWithContext(ctx, "POST", trpc.Prefix+"streams.liveInputs.create,streams.liveInputs.create?batch=1",
+		strings.NewReader(`{"0":{"orgId":"local","name":"a"},"1":{"orgId":"local","name":"b"}}`))
+	r.Header.Set("Authorization", "Bearer "+s.key)
+	s.ServeHTTP(httptest.NewRecorder(), r)
+	if l, err := s.control.Inputs(t.Context(), "local", control.Page{}); err != nil || len(l.Items) != 0 {
+		t.Errorf("%d inputs, %v, want none", len(l.Items), err)
+	}
 }
