@@ -11,7 +11,10 @@ import (
 // A broadcast is what the ingest feeds: it meters what comes, and passes it on
 // unless the session's settings say otherwise. Its calls come from one
 // goroutine at a time; the run's lock guards what others read.
-type broadcast struct{ *run }
+type broadcast struct {
+	*run
+	out Output // the run's, for as long as the ingest feeds it
+}
 
 // SessionID implements ingest.Observer.
 func (b *broadcast) SessionID() string { return b.rec.ID }

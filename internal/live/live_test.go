@@ -51,6 +51,19 @@ func TestSessionAcrossReturn(t *testing.T) {
 		if k.LiveSessions != 0 || k.PeakViewers != 3 || k.Totals.Sessions != 1 || k.Totals.Connections != 2 || k.Totals.Errors["lost"] != 1 || k.Totals.Bytes != 200 {
 			t.Errorf("KPIs = %+v", k)
 		}
+		r := w.s.ended[0]
+		if r.out != nil || r.from.Stats != nil {
+			t.Error("a session that has ended holds its broadcast or its connection")
+		}
+		r.stop() // another session may have begun by now
+		c = w.inputs.Connect("cam", ingest.Peer{})
+		add(t, c, "video", videoHeader(720))
+		r.stop()
+		if c.Err() != nil {
+			t.Error("the end of a session has closed the next one")
+		}
+		c.Close(nil)
+		w.taken()
 		time.Sleep(time.Hour + time.Minute)
 		if _, ok := w.s.State("sess_1"); ok {
 			t.Error("a session is remembered an hour after its end")

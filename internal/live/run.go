@@ -19,10 +19,10 @@ type run struct {
 	rec  Record
 	name string
 	ns   track.Namespace
-	out  Output       // nil of a MoQ publisher with a catalog of its own
-	moq  *publication // that publisher
 
 	mu       sync.Mutex
+	out      Output       // nil of a MoQ publisher with a catalog of its own, and after the end
+	moq      *publication // that publisher
 	settings Settings
 	from     ingest.Peer
 	since    time.Time // when the session began
@@ -140,7 +140,20 @@ func (r *run) close(now time.Time) bool {
 		return false
 	}
 	r.end, r.viewers = now, 0
+	r.release()
 	return true
+}
+
+// release lets go of what a session that has ended needs no more: its figures are
+// kept for an hour, its media and its connection are not.
+func (r *run) release() {
+	r.out, r.from.Stats = nil, nil
+	for _, t := range r.tracks {
+		t.sink = nil
+	}
+	if r.moq != nil {
+		r.moq.conn = nil
+	}
 }
 
 // apply takes new settings and returns those that were.
@@ -160,19 +173,29 @@ func (r *run) apply(set Settings) (was Settings) {
 // carryOut does what new settings ask for outside of the media.
 func (r *run) carryOut() {
 	r.mu.Lock()
-	set := r.settings
+	set, out, passed, over := r.settings, r.out, r.moq != nil, !r.end.IsZero()
 	r.mu.Unlock()
-	if r.out != nil {
-		r.out.SetTargetLatency(set.TargetLatency)
-	}
-	if r.moq != nil {
+	switch {
+	case over:
+	case passed:
 		r.s.cfg.Relay.Pause(r.ns, set.Paused)
+	case out != nil:
+		out.SetTargetLatency(set.TargetLatency)
 	}
 }
 
-// stop closes the input.
+// stop closes the input, unless it has begun another session meanwhile.
 func (r *run) stop() {
-	if r.moq != nil {
+	r.s.mu.Lock()
+	current := r.s.byName[r.name] == r
+	r.s.mu.Unlock()
+	if !current {
+		return
+	}
+	r.mu.Lock()
+	passed := r.moq != nil
+	r.mu.Unlock()
+	if passed {
 		r.s.cfg.Relay.Evict(r.ns, "the session was ended")
 		return
 	}

@@ -183,12 +183,15 @@ func (s *Service) Open(ctx context.Context, name string, p ingest.Peer) (cmaf.Br
 	if err != nil {
 		return nil, err
 	}
-	r.out, err = s.cfg.Open(ctx, Opening{Name: name, Session: r.rec.ID, TargetLatency: r.settings.TargetLatency, Published: r.published})
+	out, err := s.cfg.Open(ctx, Opening{Name: name, Session: r.rec.ID, TargetLatency: r.rec.Settings.TargetLatency, Published: r.published})
 	if err != nil {
 		s.end(r, err)
 		return nil, err
 	}
-	return &broadcast{run: r}, nil
+	r.mu.Lock()
+	r.out = out
+	r.mu.Unlock()
+	return &broadcast{r, out}, nil
 }
 
 // begin makes the run of a session that starts.
@@ -263,7 +266,10 @@ func (s *Service) end(r *run, reason error) {
 	}
 	s.mu.Unlock()
 	s.metrics.ended(why)
-	if r.moq != nil {
+	r.mu.Lock()
+	passed := r.moq != nil
+	r.mu.Unlock()
+	if passed {
 		s.do(func() { s.cfg.Relay.Pause(r.ns, false) })
 	}
 	s.do(func() {
