@@ -54,6 +54,13 @@ func TestB13_Revocation(t *testing.T) {
 		{"the stream key is rotated", func(_ *Gate, b *book, id string) {
 			b.change(Change{Kind: ChangedStreamKey, ID: id}, func() { delete(b.stream, id) })
 		}},
+		{"the stream key has another secret", func(_ *Gate, b *book, id string) {
+			b.change(Change{Kind: ChangedStreamKey, ID: id}, func() {
+				k := b.stream[id]
+				k.Hash = HashSecret(pepper, "another")
+				b.stream[id] = k
+			})
+		}},
 		{"the live input is deleted", func(_ *Gate, b *book, _ string) {
 			b.change(Change{Kind: ChangedInput, Deleted: true}, func() { delete(b.inputs, "lv_1") })
 		}},
@@ -157,6 +164,10 @@ func TestB14_Rotation(t *testing.T) {
 	b.deactivate("old")
 	if try(t, g, before, attempt{}) != CodeRevoked || try(t, g, after, attempt{}) != 0 {
 		t.Error("the old key counts, or the new one does not")
+	}
+	b.sign("new", "local", Ed25519) // another key under its id
+	if got := try(t, g, after, attempt{}); got != CodeUnknown {
+		t.Errorf("a token of the key that had the id before: code %d, want %d", got, CodeUnknown)
 	}
 }
 
