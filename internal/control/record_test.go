@@ -133,6 +133,40 @@ func TestHeal(t *testing.T) {
 	}
 }
 
+// TestLateChange: a change that a watch brings after the thing was deleted here
+// does not bring it back.
+func TestLateChange(t *testing.T) {
+	st := memstore.New(nil)
+	s, err := openTest(t, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, _, err := s.CreateInput(t.Context(), NewInput{Org: LocalOrg, Name: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := st.Get(t.Context(), "inputs/"+in.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteInput(t.Context(), in.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.apply(store.Change{Entry: made}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Input(t.Context(), in.ID); CodeOf(err) != NotFound {
+		t.Errorf("Input = %v after a change from before its deletion", err)
+	}
+	if len(s.inputs.gone) != 1 {
+		t.Fatalf("%d deletions are remembered, want 1", len(s.inputs.gone))
+	}
+	last := s.inputs.gone[in.ID]
+	if err := s.apply(store.Change{Entry: store.Entry{Key: "inputs/" + in.ID, Revision: last}, Deleted: true}); err != nil || len(s.inputs.gone) != 0 {
+		t.Errorf("%d deletions are remembered after the watch came to them, %v, want 0", len(s.inputs.gone), err)
+	}
+}
+
 func TestSecrets(t *testing.T) {
 	dir := t.TempDir()
 	first, err := OpenSecrets(dir)

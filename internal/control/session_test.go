@@ -133,6 +133,11 @@ func TestRun(t *testing.T) {
 			t.Errorf("SessionStarted = %+v, %v, want %s", run, err, ahead.ID)
 		}
 		status(control.InputLive)
+		if beside, err := s.SessionStarted(ctx, in.External, auth.RTMP); err != nil || beside.ID == run.ID {
+			t.Errorf("SessionStarted while another runs = %+v, %v, want a session of its own", beside, err)
+		} else if err := s.SessionEnded(ctx, beside.ID, control.EndReplaced, 0); err != nil {
+			t.Error(err)
+		}
 		for _, id := range []string{other.ID, run.ID} {
 			time.Sleep(time.Minute)
 			if err := s.SessionEnded(ctx, id, control.EndFinished, 7); err != nil {
@@ -181,8 +186,8 @@ func TestRun(t *testing.T) {
 		_, err = s.SessionStarted(ctx, "nobody/cam", auth.FMP4)
 		wantCode(t, "SessionStarted in no organisation", err, control.NotFound)
 		list, err := s.Sessions(ctx, control.Filter{Org: "local", Input: in.External, Status: "ended"}, control.Page{})
-		if err != nil || len(list.Items) != 3 {
-			t.Errorf("%d sessions of the input ended, %v, want 3", len(list.Items), err)
+		if err != nil || len(list.Items) != 4 {
+			t.Errorf("%d sessions of the input ended, %v, want 4", len(list.Items), err)
 		}
 	})
 }
