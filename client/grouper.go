@@ -37,9 +37,9 @@ type grouper struct {
 	writer  *track.SubgroupWriter
 }
 
-func newGrouper(name track.Name, now time.Time) *grouper {
+func newGrouper(name track.Name, now time.Time, cfg track.Config) *grouper {
 	g := &grouper{
-		track: track.New(name, track.Info{Local: true}, track.Config{MaxBytes: maxCached}),
+		track: track.New(name, track.Info{Local: true}, cfg),
 		// Numbers rise also across publishers that remember nothing.
 		group: uint64(now.UnixMilli()),
 	}
@@ -54,18 +54,22 @@ func (g *grouper) write(data []byte, at *int64) error {
 		return err
 	}
 	if header {
-		if !bytes.Equal(data, g.header) {
-			g.header, g.changed = bytes.Clone(data), true
-			g.look.reset()
+		if bytes.Equal(data, g.header) {
+			return nil
 		}
-		return g.look.take(data)
+		g.look.reset()
+		if err := g.look.take(data); err != nil {
+			g.relook()
+			return err
+		}
+		g.header, g.changed = bytes.Clone(data), true
+		return nil
 	}
 	if g.header == nil {
 		return fmt.Errorf("%w: a fragment before the header (ftyp, moov)", ErrChunk)
 	}
 	if err := g.look.take(data); err != nil {
-		g.look.reset()
-		g.look.take(g.header) //nolint:errcheck // it was taken before
+		g.relook()
 		return err
 	}
 	if g.writer == nil || g.changed || g.look.entry && g.look.at-g.start >= groupLeast {
@@ -73,19 +77,36 @@ func (g *grouper) write(data []byte, at *int64) error {
 			return err
 		}
 	}
-	err = g.writer.WriteObject(track.Object{ID: g.object, Payload: data, Properties: stated(at)})
+	err = g.append(data, at)
 	if errors.Is(err, track.ErrLimit) { // a group that never ends
 		if err = g.open(at); err == nil {
-			err = g.writer.WriteObject(track.Object{ID: g.object, Payload: data, Properties: stated(at)})
+			err = g.append(data, at)
 		}
 	}
 	if err != nil {
-		g.writer.Abort(track.ResetInternalError)
-		g.writer = nil
-		return fmt.Errorf("client: %w", err)
+		return err
 	}
 	g.object++
 	return nil
+}
+
+// relook has the glance begin again, after something that it could not read.
+func (g *grouper) relook() {
+	g.look.reset()
+	if g.header != nil {
+		g.look.take(g.header) //nolint:errcheck // it was taken before
+	}
+}
+
+// append writes a chunk into the open group, which an error cuts.
+func (g *grouper) append(data []byte, at *int64) error {
+	err := g.writer.WriteObject(track.Object{ID: g.object, Payload: data, Properties: stated(at)})
+	if err == nil {
+		return nil
+	}
+	g.writer.Abort(track.ResetInternalError)
+	g.writer = nil
+	return fmt.Errorf("client: %w", err)
 }
 
 // stated returns the properties that tell a presentation time.

@@ -63,7 +63,7 @@ func (s Streams) Publisher(cfg PublisherConfig) (*BroadcastPublisher, error) {
 	p := &BroadcastPublisher{
 		line: line{s: s, url: u.String(), pins: s.CertSHA256}, ns: ns,
 		opened: make(chan struct{}), ended: make(chan struct{}),
-		out: newGrouper(track.Name{Namespace: ns, Name: publisher.SingleTrack}, time.Now()),
+		out: newGrouper(track.Name{Namespace: ns, Name: publisher.SingleTrack}, time.Now(), track.Config{MaxBytes: maxCached}),
 	}
 	p.closing, p.close = context.WithCancel(context.Background())
 	return p, nil

@@ -8,6 +8,7 @@ import (
 	"github.com/broadcastd/broadcastd/moqt/track"
 	"github.com/broadcastd/broadcastd/moqt/transport"
 	"github.com/broadcastd/broadcastd/moqt/wire"
+	"github.com/broadcastd/broadcastd/viewer"
 )
 
 // A CloseReason says why a publisher or a viewer has ended.
@@ -50,8 +51,8 @@ func reasonOf(err error) CloseReason {
 
 // hopeless reports whether trying again cannot help against err.
 func hopeless(err error) bool {
-	if reasonOf(err) == AuthFailed || errors.Is(err, transport.ErrUntrusted) {
-		return true
+	if reasonOf(err) == AuthFailed || errors.Is(err, transport.ErrUntrusted) || errors.Is(err, viewer.ErrNotThere) {
+		return true // the last was waited for already
 	}
 	e, ok := errors.AsType[*transport.DialError](err)
 	return ok && e.Kind == nil // a URL or a setting that cannot work

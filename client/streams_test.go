@@ -117,6 +117,26 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// A viewer that comes back into the group that it was playing gets the header and
+// what is new of it.
+func TestViewerReturns(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.open("good")
+		if err := p.Write(header(t, "video.mp4")); err != nil {
+			t.Fatal(err)
+		}
+		v := w.view(w.streams(), ViewerConfig{Play: "lv_1"})
+		write(t, p, "Abcde")
+		v.expect(100*time.Millisecond, "init A b c d e")
+		w.cutPaths("/playback", false)
+		v.expect(time.Second, "init")
+		write(t, p, "fghijKl")
+		v.expect(100*time.Millisecond, "f g h i j K l")
+		p.Close(Finished)
+		v.ends(Complete, false)
+	})
+}
+
 func TestCloseReasons(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -169,7 +189,11 @@ func TestRefused(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("it took %v", took)
 		}
-		w.view(w.streams(), ViewerConfig{Play: "lv_1", Wait: time.Second}).ends(Network, true) // nobody publishes
+		began = time.Now()
+		w.view(w.streams(), ViewerConfig{Play: "lv_1", Wait: 3 * time.Second}).ends(Network, true) // nobody publishes
+		if took := time.Since(began); took < 3*time.Second || took > 4*time.Second {
+			t.Errorf("it was waited for %v, want 3 s", took)
+		}
 	})
 }
 

@@ -37,13 +37,13 @@ type world struct {
 	mu    sync.Mutex
 	away  bool
 	dials int
-	conns []*moqttest.Conn
+	conns map[*moqttest.Conn]string // and the paths that they came by
 }
 
 func bubble(t *testing.T, f func(*testing.T, *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		w := &world{t: t, ctx: ctx, gate: &gate{}}
+		w := &world{t: t, ctx: ctx, gate: &gate{}, conns: make(map[*moqttest.Conn]string)}
 		defer w.wg.Wait()
 		defer cancel(errors.New("the test is over"))
 		r, err := relay.New(relay.Config{Authorizer: w.gate})
@@ -73,19 +73,25 @@ func (w *world) dial(_ context.Context, to string, _ transport.DialConfig) (moqt
 	}
 	link := moqttest.Link{Delay: 20 * time.Millisecond}
 	here, there := moqttest.Pair(moqttest.Config{Up: link, Down: link, Path: u.RequestURI(), Transport: moqt.WebTransport})
-	w.conns = append(w.conns, here)
+	w.conns[here] = u.Path
 	w.wg.Go(func() { w.relay.Serve(w.ctx, there) })
 	return here, nil
 }
 
 // cut loses every connection, and the network with them if away.
-func (w *world) cut(away bool) {
+func (w *world) cut(away bool) { w.cutPaths("/", away) }
+
+// cutPaths is cut for the connections whose path begins so.
+func (w *world) cutPaths(prefix string, away bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, c := range w.conns {
-		c.Cut()
+	for c, path := range w.conns {
+		if strings.HasPrefix(path, prefix) {
+			c.Cut()
+			delete(w.conns, c)
+		}
 	}
-	w.conns, w.away = nil, away
+	w.away = away
 }
 
 // A gate lets in who shows sk=good or tok=good, until it is told to revoke.
