@@ -31,7 +31,7 @@ const typeOf = (schema) => {
   let text = types.join(" or ") || "any";
   if (types[0] === "array") text = `list of ${typeOf(s.items)}`;
   if (s.additionalProperties?.type || s.additionalProperties?.$ref) text = `map of ${typeOf(s.additionalProperties)}`;
-  if (s.format) text += `, ${s.format}`;
+  if (s.format && !s.format.startsWith("int")) text += `, ${s.format}`;
   return text;
 };
 
@@ -50,7 +50,7 @@ const row = (name, schema, required, description, depth = 0) =>
   el("tr", {},
     el("td", { class: depth ? "in" : "" }, el("code", {}, `${"  ".repeat(depth)}${name}`), required ? el("small", {}, " required") : null),
     el("td", {}, el("small", {}, typeOf(schema))),
-    el("td", {}, description ?? "", limits(schema) ? el("small", {}, `${description ? ". " : ""}${limits(schema)}`) : null));
+    el("td", {}, description ?? "", limits(schema) ? el("small", {}, ` ${limits(schema)}`) : null));
 
 const properties = (schema, depth = 0, seen = []) => {
   let s = resolve(schema);
