@@ -48,9 +48,12 @@ type conn struct {
 	bidis  []*stream // that have arrived and were not accepted
 	unis   []*stream
 	grams  [][]byte
-	roomAt time.Time               // when there last was more room for all streams
-	tells  bool                    // streams tell what they hold
-	tap    func(h *half, p []byte) // is told of what is written
+	roomAt time.Time // when there last was more room for all streams
+	// creditAt is when credit last came of which none was left: until then no
+	// message could leave, because QUIC has one limit for all streams.
+	creditAt time.Time
+	tells    bool                    // streams tell what they hold
+	tap      func(h *half, p []byte) // is told of what is written
 	// probe is called where the application calls in, and fails if it holds a
 	// lock meanwhile.
 	probe   func()
@@ -270,6 +273,9 @@ func (c *conn) consumed(n int64) {
 		c.granted = c.read + total
 		limit, peer := c.granted, c.peer
 		c.out.signal("max data", 0, uint64(limit), func() {
+			if peer.limit-peer.wrote < someRoom {
+				peer.creditAt = c.w.now
+			}
 			peer.limit = max(peer.limit, limit)
 			peer.roomAt = c.w.now
 			c.w.wake(peer.owner)

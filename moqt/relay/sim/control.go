@@ -9,7 +9,7 @@ import (
 func (sc *scene) answered(name, what string, r *request) {
 	c := r.cl.c
 	bound := max(r.slack, c.slack()) + 3*connect + grace + 2*time.Second
-	if took := sc.w.now.Sub(r.since); took > bound {
+	if took := sc.w.now.Sub(c.sendable(r.since)); took > bound {
 		sc.w.fail("I8 control", "%s: %s was answered after %v, want %v", name, what, took, bound)
 	}
 }
@@ -18,9 +18,17 @@ func (sc *scene) answered(name, what string, r *request) {
 // to be asked.
 func (sc *scene) updated(v *viewer, u update) {
 	bound := max(u.slack, v.cl.c.slack())
-	if took := sc.w.now.Sub(u.since); took > bound {
+	if took := sc.w.now.Sub(v.cl.c.sendable(u.since)); took > bound {
 		sc.w.fail("I8 control", "%s: REQUEST_UPDATE was answered after %v, want %v", v.name, took, bound)
 	}
+}
+
+// sendable returns from when on the relay could answer what c asked at since.
+func (c *conn) sendable(since time.Time) time.Time {
+	if at := c.peer.creditAt; at.After(since) {
+		return at
+	}
+	return since
 }
 
 // slack returns how long a message and its answer may take on a connection: two
