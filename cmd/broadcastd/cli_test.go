@@ -197,3 +197,22 @@ func TestCLIOldKeys(t *testing.T) {
 	c.run(0, "url", "sign", "--namespace", "stream/local/cam", "--key", "k_l2mdjgow45sy53mr")
 	c.run(0, "key", "revoke", "u6xzdfdjtzdcu2ut")
 }
+
+// TestCLIFindsServer says where the commands look: a daemon that was killed has
+// left an address, and a server that is named wrongly is a fault of the command.
+func TestCLIFindsServer(t *testing.T) {
+	c := newCLI(t)
+	state := strings.TrimPrefix(c.env[0], "BROADCASTD_STATE_DIR=")
+	left := `{"url":"http://127.0.0.1:1","pid":1}`
+	if err := os.WriteFile(filepath.Join(state, serverFile), []byte(left), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := c.run(0, "key", "create")
+	if list := c.run(0, "key", "list"); !strings.Contains(list, key) {
+		t.Errorf("the list has no %s:\n%s", key, list)
+	}
+	c.run(2, "key", "list", "--server", "localhost")
+	c.run(2, "key", "list", "--server", "https://localhost:1", "--cert-sha256", "abc")
+	c.env = append(c.env, "BROADCASTD_API_KEY_FILE="+filepath.Join(state, "none"))
+	c.run(2, "key", "list")
+}
