@@ -68,27 +68,24 @@ func TestReplaysAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				for {
-					a, mine, p := s.Begin(t.Context(), ReplayID("", "", "k"), nil)
-					if p != nil {
-						t.Errorf("problem %+v", p)
-						return
+				a, mine, p := s.Begin(t.Context(), ReplayID("", "", "k"), nil)
+				switch {
+				case p != nil:
+					t.Errorf("problem %+v", p)
+					return
+				case mine == nil:
+					if got := a.body.String(); got != "done" {
+						t.Errorf("got %q", got)
 					}
-					if mine == nil {
-						if got := a.body.String(); got != "done" {
-							t.Errorf("got %q", got)
-						}
-						return
-					}
-					time.Sleep(time.Second)
-					if tries.Add(1) <= 3 {
-						refusals.Add(1)
-						s.End(mine, nil)
-						return // as a refused client does
-					}
-					s.End(mine, text("done")())
 					return
 				}
+				time.Sleep(time.Second)
+				if tries.Add(1) <= 3 {
+					refusals.Add(1)
+					s.End(mine, nil)
+					return
+				}
+				s.End(mine, text("done")())
 			})
 		}
 		wg.Wait()
