@@ -23,7 +23,7 @@ require (
 	github.com/bluenviron/gohlslib/v2 v2.4.4 // indirect
 	github.com/bluenviron/gortmplib v1.0.2
 	github.com/danielgtaylor/huma/v2 v2.37.2 // indirect
-	github.com/datarhei/gosrt v0.11.0 // indirect
+	github.com/datarhei/gosrt v0.11.0
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/grafov/m3u8 v0.12.1 // indirect
 	go.etcd.io/bbolt v1.5.0 // indirect

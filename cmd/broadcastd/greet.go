@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -14,7 +15,7 @@ import (
 // to copy. The key is for a terminal alone, so that it lands in no log file.
 func (p process) greet(s *server, key, file string) {
 	s.log.Info("listening",
-		"version", version, "http", addrText(s.on.http), "moq", addrText(s.on.moqTCP), "rtmp", addrText(s.on.rtmp), "rtmps", addrText(s.on.rtmps), "admin", addrText(s.on.admin),
+		"version", version, "http", addrText(s.on.http), "moq", addrText(s.on.moqTCP), "rtmp", addrText(s.on.rtmp), "rtmps", addrText(s.on.rtmps), "srt", srtText(s.on.srt), "admin", addrText(s.on.admin),
 		"state_dir", s.cfg.StateDir, "certificate", s.certs.Hash(), "config", file, "after", time.Since(p.start).Round(time.Millisecond/10))
 	if s.cfg.Log.Format == "json" {
 		return // machines read the output
@@ -33,12 +34,13 @@ func addrText(l net.Listener) string {
 }
 
 // near returns host:port to reach l from this machine.
-func near(l net.Listener) string {
-	tcp, ok := l.Addr().(*net.TCPAddr)
-	if !ok || tcp.IP.IsUnspecified() {
-		return net.JoinHostPort("localhost", portOf(l.Addr()))
+func near(l net.Listener) string { return nearAddr(l.Addr()) }
+
+func nearAddr(a net.Addr) string {
+	if at, err := netip.ParseAddrPort(a.String()); err != nil || at.Addr().IsUnspecified() {
+		return net.JoinHostPort("localhost", portOf(a))
 	}
-	return l.Addr().String()
+	return a.String()
 }
 
 // greeting returns the startup text.
@@ -63,6 +65,9 @@ func (s *server) greeting(key, file string) string {
 	}
 	if s.on.rtmps != nil {
 		row("RTMPS", "rtmps://%s/live", near(s.on.rtmps))
+	}
+	for _, l := range s.on.srt {
+		row("SRT", "srt://%s", nearAddr(l.Addr()))
 	}
 	if s.on.admin != nil {
 		row("admin", "http://%s (/metrics /healthz /readyz)", near(s.on.admin))
@@ -97,7 +102,7 @@ Publish a test picture with ffmpeg, or replace the two inputs by your own:
 Play it:
 
   %s/watch/%s
-`, site, s.rtmpLines("cam"), site, name)
+`, site, s.rtmpLines("cam")+s.srtLines("cam"), site, name)
 	}
 	if moq != "" {
 		fmt.Fprintf(&b, `

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/broadcastd/broadcastd/ingest/srt"
 	"github.com/broadcastd/broadcastd/internal/config"
 )
 
@@ -16,6 +17,7 @@ import (
 type listeners struct {
 	http, moqTCP, admin, rtmp, rtmps net.Listener
 	moqUDP                           net.PacketConn
+	srt                              []*srt.Listener
 }
 
 // listen binds every address that the settings name, or none.
@@ -35,6 +37,9 @@ func listen(c config.Config) (l listeners, err error) {
 		return l, err
 	}
 	if l.rtmps, err = listenTCP("rtmps.listen", c.RTMPS.Listen); err != nil {
+		return l, err
+	}
+	if l.srt, err = listenSRT(c.SRT); err != nil {
 		return l, err
 	}
 	if c.MoQ.Listen == "" {
@@ -78,6 +83,9 @@ func (l listeners) close() {
 	}
 	if l.moqUDP != nil {
 		l.moqUDP.Close()
+	}
+	for _, p := range l.srt {
+		p.Close()
 	}
 }
 

@@ -26,12 +26,13 @@ func (p process) publishCommand() *cobra.Command {
 	var sel pull.Selection
 	c := &cobra.Command{
 		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-|URL]",
-		Short: "Publish a file, an encoder's output, an HLS or RTMP stream to a relay",
+		Short: "Publish a file, an encoder's output, an HLS, RTMP or SRT stream to a relay",
 		Long: `Publishes fragmented MP4 (H.264, HEVC, AV1, AAC, Opus, FLAC) as a MoQ broadcast. A
 file is sent in real time; standard input (-, or no argument) is taken as a live
 encoder sends it. An http:// or https:// URL of an HLS playlist is pulled, live or
 VOD, fMP4 or MPEG-TS segments; of several renditions the best is taken. An rtmp://
-or rtmps:// URL is played.
+or rtmps:// URL is played, and so is what an SRT listener sends: srt://HOST:PORT with
+streamid, passphrase and latency (milliseconds) in its query.
 
 ` + relayHelp + `
 
@@ -78,6 +79,13 @@ func (p process) input(name string, sel pull.Selection, log *slog.Logger) (src i
 	}
 	if isRTMP(name) {
 		puller, err := newRTMPPuller(name, log)
+		if err != nil {
+			return nil, nil, usageError{err}
+		}
+		return puller, func() {}, nil
+	}
+	if isSRT(name) {
+		puller, err := newSRTPuller(name, log)
 		if err != nil {
 			return nil, nil, usageError{err}
 		}

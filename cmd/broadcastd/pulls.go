@@ -29,6 +29,10 @@ func pullSource(url string, log *slog.Logger) (src ingest.Source, protocol strin
 		src, err = newRTMPPuller(url, log)
 		return src, "rtmp", err
 	}
+	if isSRT(url) {
+		src, err = newSRTPuller(url, log)
+		return src, "srt", err
+	}
 	src, err = newPuller(url, pull.Selection{}, log)
 	return src, "hls", err
 }
@@ -113,7 +117,7 @@ func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) 
 		}
 	}()
 	err = puller.Run(running, conn)
-	if err == nil && protocol == "rtmp" {
+	if err == nil && protocol != "hls" {
 		err = errStreamEnded
 	}
 	if err != nil {

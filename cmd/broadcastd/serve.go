@@ -20,6 +20,7 @@ import (
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/ingest/rtmp"
+	"github.com/broadcastd/broadcastd/ingest/srt"
 	"github.com/broadcastd/broadcastd/internal/api"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/certs"
@@ -85,6 +86,7 @@ type server struct {
 	api        *api.Handler
 	moq        *transport.Server
 	rtmp       *rtmp.Server
+	srt        *srt.Server
 	site       http.Handler
 	tcpSite    http.Handler // the same behind trusted proxies
 	admin      http.Handler
@@ -212,6 +214,9 @@ func (s *server) wire() error {
 	if s.rtmp, err = s.newRTMP(reg); err != nil {
 		return err
 	}
+	if s.srt, err = s.newSRT(reg); err != nil {
+		return err
+	}
 	pages, err := web.New(s.webConfig())
 	if err != nil {
 		return err
@@ -313,6 +318,7 @@ func (s *server) run(ctx context.Context) error {
 		inputs.Go(func() error { return s.pull(inputsCtx, p) })
 	}
 	s.serveRTMP(net, netCtx)
+	s.serveSRT(net, netCtx)
 	if s.on.http != nil {
 		net.Go(func() error { return serveHTTP(netCtx, newHTTPServer(s.tcpSite, s.log), s.on.http) })
 	}

@@ -25,7 +25,7 @@ type Config struct {
 	HTTP   Listener
 	RTMP   Listener
 	RTMPS  Listener
-	SRT    Listener
+	SRT    SRT
 	WebRTC Listener
 	Admin  Listener
 	MoQ    MoQ
@@ -39,6 +39,19 @@ type Config struct {
 
 // A Listener is an address to listen at, host:port; empty means off.
 type Listener struct{ Listen string }
+
+// SRT configures SRT, which holds packets back for a latency that is its port's.
+type SRT struct {
+	Listen  string
+	Latency time.Duration
+	More    []SRTListener
+}
+
+// An SRTListener is one more port for SRT.
+type SRTListener struct {
+	Listen  string        `yaml:"listen"`
+	Latency time.Duration `yaml:"latency"` // zero: SRT.Latency
+}
 
 // A Pull is a remote presentation to fetch.
 type Pull struct {

@@ -73,7 +73,7 @@ func TestPrecedence(t *testing.T) {
 func TestEveryKey(t *testing.T) {
 	values := map[string]string{
 		"state_dir": "/elsewhere", "admin_key": "0123456789abcdef", "demo": "true",
-		"http.listen": "127.0.0.1:1", "moq.listen": "127.0.0.1:2", "rtmp.listen": "127.0.0.1:3", "rtmps.listen": "127.0.0.1:7", "srt.listen": "127.0.0.1:4",
+		"http.listen": "127.0.0.1:1", "moq.listen": "127.0.0.1:2", "rtmp.listen": "127.0.0.1:3", "rtmps.listen": "127.0.0.1:7", "srt.listen": "127.0.0.1:4", "srt.latency": "300ms", "srt.more": "[{listen: '127.0.0.1:8', latency: 2s}]",
 		"webrtc.listen": "127.0.0.1:5", "admin.listen": "127.0.0.1:6", "public_url": "https://live.example",
 		"moq.public": "https://live.example:4443", "moq.join": "strict",
 		"moq.drain_uri": "moqt://other.example:4443", "moq.drain_timeout": "30s", "moq.cache_bytes": "512MiB", "tls.cert": "c.pem", "tls.key": "k.pem",

@@ -92,8 +92,16 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setListen(&c.RTMPS.Listen, v) },
 		},
 		{
-			Name: "srt.listen", Default: ":8890", Later: true, Help: "SRT (UDP)",
+			Name: "srt.listen", Default: ":8890", Help: "SRT (UDP)",
 			set: func(c *Config, v string) error { return setListen(&c.SRT.Listen, v) },
+		},
+		{
+			Name: "srt.latency", Default: "120ms", Help: "how long SRT holds packets back, so that lost ones can come again: three or four round trips; an encoder may ask for more",
+			set: func(c *Config, v string) error { return setDuration(&c.SRT.Latency, v, 0, maxSRTLatency) },
+		},
+		{
+			Name: "srt.more", List: true, Help: "more ports for SRT, each with a latency of its own: a list of listen and latency",
+			set: func(c *Config, v string) error { return setSRTListeners(&c.SRT.More, v) },
 		},
 		{
 			Name: "webrtc.listen", Default: ":8189", Later: true, Help: "ICE for WHIP and WHEP (UDP)",
@@ -126,7 +134,7 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) },
 		},
 		{
-			Name: "pulls", List: true, Help: "HLS presentations and RTMP streams to pull: a list of name and url, for the broadcast stream/local/name",
+			Name: "pulls", List: true, Help: "HLS presentations, RTMP and SRT streams to pull: a list of name and url, for the broadcast stream/local/name",
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) },
 		},
 		{
@@ -294,6 +302,35 @@ func setPrefixes(p *[]netip.Prefix, v string) error {
 	return nil
 }
 
+// pullSchemes are what a URL may begin with that is pulled.
+var pullSchemes = []string{"http", "https", "rtmp", "rtmps", "srt"}
+
+// maxSRTLatency is the most that a handshake of SRT can say, and some less.
+const maxSRTLatency = time.Minute
+
+// maxSRTListeners bounds srt.more.
+const maxSRTListeners = 16
+
+func setSRTListeners(p *[]SRTListener, v string) error {
+	list, err := parseList[SRTListener](v)
+	if err != nil {
+		return err
+	}
+	if len(list) > maxSRTListeners {
+		return fmt.Errorf("has %d entries, at most %d are taken", len(list), maxSRTListeners)
+	}
+	for i, l := range list {
+		if err := setListen(&list[i].Listen, l.Listen); err != nil || l.Listen == "" {
+			return fmt.Errorf("entry %d listens at %q, want host:port such as :8891", i+1, l.Listen)
+		}
+		if l.Latency < 0 || l.Latency > maxSRTLatency {
+			return fmt.Errorf("entry %d has a latency of %v, want 0 to %v", i+1, l.Latency, maxSRTLatency)
+		}
+	}
+	*p = list
+	return nil
+}
+
 func setPulls(p *[]Pull, v string) error {
 	list, err := parseList[Pull](v)
 	if err != nil {
@@ -304,8 +341,8 @@ func setPulls(p *[]Pull, v string) error {
 		switch {
 		case pull.Name == "":
 			return fmt.Errorf("entry %d has no name", i+1)
-		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-			return fmt.Errorf("entry %d (%s) has no http or https url", i+1, pull.Name)
+		case err != nil || u.Host == "" || !slices.Contains(pullSchemes, u.Scheme):
+			return fmt.Errorf("entry %d (%s) has no url of %s", i+1, pull.Name, strings.Join(pullSchemes, ", "))
 		}
 	}
 	*p = list

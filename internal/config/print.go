@@ -57,6 +57,8 @@ func (l *Loaded) node(v Value) (*yaml.Node, error) {
 			list = append(list, Pull{Name: p.Name, URL: maskURL(p.URL)})
 		}
 		return sequence(list)
+	case v.Key.Name == "srt.more":
+		return sequence(append([]SRTListener{}, l.Config.SRT.More...))
 	case v.Key.Name == "trusted_proxies":
 		list := make([]string, 0, len(l.Config.TrustedProxies))
 		for _, p := range l.Config.TrustedProxies {

@@ -34,6 +34,7 @@ type Daemon struct {
 	Admin    string // host:port of /readyz and /metrics
 	RTMP     string // host:port
 	RTMPS    string // host:port
+	SRT      string // host:port
 	StateDir string
 	// Ready is how long the daemon took from its start to /readyz.
 	Ready time.Duration
@@ -65,6 +66,7 @@ func Start(tb testing.TB, o Options) *Daemon {
 		Admin:    env["BROADCASTD_ADMIN__LISTEN"],
 		RTMP:     env["BROADCASTD_RTMP__LISTEN"],
 		RTMPS:    env["BROADCASTD_RTMPS__LISTEN"],
+		SRT:      env["BROADCASTD_SRT__LISTEN"],
 		StateDir: o.StateDir,
 	}
 	cmd := exec.Command(Build(tb), append([]string{"serve"}, o.Args...)...)
