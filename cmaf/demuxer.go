@@ -34,6 +34,10 @@ type DemuxerConfig struct {
 	// 1, … until the name is one that no other track has. Nil means "video",
 	// "video2", "audio" ….
 	Name func(h Header, n int) string
+	// Repeated says that an encoder may send fragments again which came already,
+	// whole or in part: what was handed on of one is left out, and Repeated is
+	// called with how many samples that is. Nil: every fragment is media of its own.
+	Repeated func(samples int)
 }
 
 // A Demuxer reads a fragmented MP4 byte stream and feeds a Broadcast. It is
@@ -73,6 +77,7 @@ type Demuxer struct {
 	got     int // how many of them came
 	events  []emsg
 	prft    *Prft
+	repeats repeats
 }
 
 type demuxMode uint8
@@ -127,6 +132,7 @@ func (d *Demuxer) EndBody() error {
 		err = d.truncated()
 	}
 	d.dropPartial()
+	d.repeats.leave(d.next)
 	d.off, d.mode, d.buf = 0, readHeader, d.buf[:0]
 	d.fr.samples, d.next = d.fr.samples[:0], 0
 	if _, ok := errors.AsType[*BoxError](err); ok {

@@ -35,6 +35,7 @@ func (t *demuxTrack) close() error {
 
 // endMoof reads a fragment's metadata and prepares for its mdat.
 func (d *Demuxer) endMoof(moof *box) error {
+	d.repeats.leave(d.next)
 	if err := d.useMoov(); err != nil {
 		return err
 	}
@@ -48,6 +49,7 @@ func (d *Demuxer) endMoof(moof *box) error {
 			return err
 		}
 	}
+	d.skipRepeated(moof.body)
 	d.watchTimes()
 	if err := d.sendEvents(); err != nil {
 		return err
@@ -175,7 +177,7 @@ func (f *fragment) frameRate(track int, scale uint32) float64 {
 // tracks end a chunk with it.
 func (d *Demuxer) watchTimes() {
 	said := false
-	for i := range d.fr.samples {
+	for i := d.next; i < len(d.fr.samples); i++ {
 		s := &d.fr.samples[i]
 		t := &d.tracks[s.track]
 		if !t.inFrag {

@@ -42,7 +42,7 @@ type Config struct {
 	// Stats returns what reads the statistics of a request's connection. Nil: nobody
 	// knows them.
 	Stats func(r *http.Request) func() ingest.PeerStats
-	// Demuxer says how streams are cut. Its Name is not used.
+	// Demuxer says how streams are cut. Its Name and Repeated are not used.
 	Demuxer cmaf.DemuxerConfig
 	// Idle ends a request of which less than 1 KiB comes within that time.
 	// Zero means 10 s.
@@ -95,6 +95,7 @@ type Handler struct {
 type metrics struct {
 	requests *prometheus.CounterVec
 	bytes    prometheus.Counter
+	repeated prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -105,6 +106,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"class"}),
 		bytes: f.NewCounter(prometheus.CounterOpts{
 			Name: "broadcastd_ingest_http_bytes_total", Help: "Bytes of ingest bodies over HTTP.",
+		}),
+		repeated: f.NewCounter(prometheus.CounterOpts{
+			Name: "broadcastd_ingest_http_repeated_samples_total", Help: "Samples over HTTP that were left out because they had come before.",
 		}),
 	}
 }

@@ -32,6 +32,8 @@ type input struct {
 	names      map[string]int // how many tracks of each kind are named
 	starting   int            // renditions that have not added their tracks
 	started    time.Time      // when the first one did
+
+	repeated func(samples int) // see cmaf.DemuxerConfig
 }
 
 // A rendition is what one run of bodies brings: a stream with a demuxer of its
@@ -101,6 +103,7 @@ func (h *Handler) input(name string, peer ingest.Peer, fresh bool) (*input, erro
 		in = &input{
 			name: name, conn: h.cfg.Sessions.Connect(name, peer), used: now,
 			changed: make(chan struct{}), renditions: make(map[string]*rendition), names: make(map[string]int),
+			repeated: h.repeated(name, peer.Addr),
 		}
 		if !fresh { // the renditions of one input may all come at once
 			h.inputs[name] = in
@@ -108,6 +111,18 @@ func (h *Handler) input(name string, peer ingest.Peer, fresh bool) (*input, erro
 	}
 	in.enter()
 	return in, nil
+}
+
+// repeated returns what counts the samples of an input that come again, and
+// says so once.
+func (h *Handler) repeated(name, remote string) func(int) {
+	say := sync.OnceFunc(func() {
+		h.cfg.Log.Info("the encoder sends again what it sent; it is left out", "broadcast", name, "remote", remote)
+	})
+	return func(samples int) {
+		h.metrics.repeated.Add(float64(samples))
+		say()
+	}
 }
 
 // adopt makes in the one that later segments of its name belong to.
@@ -197,7 +212,7 @@ func (in *input) rendition(k string, header, early bool, cfg cmaf.DemuxerConfig)
 	if len(in.renditions) >= maxRenditions {
 		return nil, fmt.Errorf("%w renditions: at most %d", ingest.ErrTooMany, maxRenditions)
 	}
-	cfg.Name = in.namer()
+	cfg.Name, cfg.Repeated = in.namer(), in.repeated
 	rd = &rendition{last: -1}
 	rd.demux = cmaf.NewDemuxer(starter{in.conn, in, rd, k != ""}, cfg)
 	in.renditions[k] = rd

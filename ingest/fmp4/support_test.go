@@ -139,6 +139,7 @@ type bench struct {
 	*store
 	t   *testing.T
 	reg *ingest.Registry
+	h   *Handler
 	url string // of /ingest/
 }
 
@@ -161,6 +162,7 @@ func newBench(t *testing.T, cfg Config, grace time.Duration) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.h = h
 	srv := httptest.NewServer(h)
 	b.url = srv.URL + "/ingest/"
 	t.Cleanup(func() {
