@@ -64,6 +64,7 @@ var mayImport = map[string]string{
 	"internal/demo":      "cmaf",
 	"internal/directory": "cmaf/catalog moqt/track",
 	"internal/live":      "cmaf cmaf/catalog ingest moqt/conn moqt/track",
+	"internal/safenet":   "",
 	"internal/web":       "",
 	"internal/api":       "internal/api/edge internal/auth internal/control",
 	"internal/api/edge":  "",

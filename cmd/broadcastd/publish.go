@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/broadcastd/broadcastd/hls/pull"
 	"github.com/broadcastd/broadcastd/ingest"
 	"github.com/broadcastd/broadcastd/ingest/fmp4"
 	"github.com/broadcastd/broadcastd/moqt"
@@ -23,7 +22,7 @@ import (
 func (p process) publishCommand() *cobra.Command {
 	var f clientFlags
 	var key string
-	var sel pull.Selection
+	var from pullFlags
 	c := &cobra.Command{
 		Use:   "publish --relay URL --namespace NAMESPACE [FILE|-|URL]",
 		Short: "Publish a file, an encoder's output, an HLS, RTMP or SRT stream to a relay",
@@ -46,10 +45,12 @@ streamid, passphrase and latency (milliseconds) in its query.
 	}
 	f.add(c)
 	c.Flags().StringVar(&key, "stream-key", "", "the stream's `KEY`; other users see a flag, so BROADCASTD_STREAM_KEY or BROADCASTD_STREAM_KEY_FILE is better")
-	c.Flags().IntVar(&sel.MaxHeight, "max-height", 0, "of HLS, take no picture higher than this many pixels")
-	c.Flags().StringVar(&sel.Name, "rendition", "", "of HLS, take the video rendition of this `NAME` or size, such as 720p")
-	c.Flags().StringVar(&sel.Audio, "audio", "", "of HLS, take the audio rendition of this `NAME` or language")
-	c.Flags().BoolVar(&sel.All, "all-renditions", false, "of HLS, take every rendition")
+	c.Flags().IntVar(&from.renditions.MaxHeight, "max-height", 0, "of HLS, take no picture higher than this many pixels")
+	c.Flags().StringVar(&from.renditions.Name, "rendition", "", "of HLS, take the video rendition of this `NAME` or size, such as 720p")
+	c.Flags().StringVar(&from.renditions.Audio, "audio", "", "of HLS, take the audio rendition of this `NAME` or language")
+	c.Flags().BoolVar(&from.renditions.All, "all-renditions", false, "of HLS, take every rendition")
+	c.Flags().StringArrayVar(&from.headers, "header", nil, "of HLS, send this `NAME: VALUE` to the URL's own host and to no other; may be repeated")
+	c.Flags().StringArrayVar(&from.allow, "pull-allow", nil, "let what is pulled lead to this `ADDRESS` or prefix, which is not of the public Internet; may be repeated")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := f.target()
 		if err != nil {
@@ -58,7 +59,7 @@ streamid, passphrase and latency (milliseconds) in its query.
 		if t, err = t.publishing(p.streamKey(key)); err != nil {
 			return err
 		}
-		src, closeSrc, err := p.input(append(args, "-")[0], sel, p.clientLog(&f))
+		src, closeSrc, err := p.input(append(args, "-")[0], from, p.clientLog(&f))
 		if err != nil {
 			return err
 		}
@@ -69,30 +70,19 @@ streamid, passphrase and latency (milliseconds) in its query.
 }
 
 // input opens what is to be published.
-func (p process) input(name string, sel pull.Selection, log *slog.Logger) (src ingest.Source, done func(), err error) {
-	if isHTTP(name) {
-		puller, err := newPuller(name, sel, log)
+func (p process) input(name string, from pullFlags, log *slog.Logger) (src ingest.Source, done func(), err error) {
+	if isHTTP(name) || isRTMP(name) || isSRT(name) {
+		what, err := from.pulling(name)
+		if err == nil {
+			src, _, err = what.source(log)
+		}
 		if err != nil {
 			return nil, nil, usageError{err}
 		}
-		return puller, func() {}, nil
+		return src, func() {}, nil
 	}
-	if isRTMP(name) {
-		puller, err := newRTMPPuller(name, log)
-		if err != nil {
-			return nil, nil, usageError{err}
-		}
-		return puller, func() {}, nil
-	}
-	if isSRT(name) {
-		puller, err := newSRTPuller(name, log)
-		if err != nil {
-			return nil, nil, usageError{err}
-		}
-		return puller, func() {}, nil
-	}
-	if sel != (pull.Selection{}) {
-		return nil, nil, usageError{errors.New("--max-height, --rendition, --audio and --all-renditions are for HLS URLs")}
+	if from.set() {
+		return nil, nil, usageError{errors.New("--max-height, --rendition, --audio, --all-renditions, --header and --pull-allow are for URLs that are pulled")}
 	}
 	if name == "-" {
 		if terminal(p.in) {

@@ -1,40 +1,77 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/broadcastd/broadcastd/hls/pull"
 	"github.com/broadcastd/broadcastd/ingest"
+	"github.com/broadcastd/broadcastd/ingest/rtmp"
 	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/config"
+	"github.com/broadcastd/broadcastd/internal/safenet"
 )
 
 func isHTTP(name string) bool {
 	return strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://")
 }
 
-// newPuller makes the input for an HLS URL.
-func newPuller(url string, sel pull.Selection, log *slog.Logger) (*pull.Puller, error) {
-	return pull.New(pull.Config{URL: url, Renditions: sel, UserAgent: "broadcastd/" + version, Log: log})
+// A pulling is what is pulled, and how.
+type pulling struct {
+	url        string
+	renditions pull.Selection
+	headers    http.Header
+	// trusted: an administrator or the caller of the program wrote the URL, so
+	// that an address in it may be any. Where playlists and redirects lead to is
+	// checked all the same.
+	trusted bool
+	allow   []netip.Prefix // what may be reached besides the public Internet
+	setting string         // what errors call allow; empty: the setting
 }
 
-// pullSource makes the input for a URL of the settings.
-func pullSource(url string, log *slog.Logger) (src ingest.Source, protocol string, err error) {
-	if isRTMP(url) {
-		src, err = newRTMPPuller(url, log)
+// dialer returns the guard of all connections of the pull.
+func (p pulling) dialer() safenet.Dialer {
+	d := safenet.Dialer{Allow: p.allow, Setting: p.setting}
+	if u, err := url.Parse(p.url); err == nil && p.trusted {
+		port := map[string]string{"http": "80", "https": "443", "rtmp": "1935", "rtmps": "443"}[u.Scheme]
+		d.Trusted = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
+	}
+	return d
+}
+
+// source makes the input.
+func (p pulling) source(log *slog.Logger) (src ingest.Source, protocol string, err error) {
+	dial := p.dialer().DialContext
+	if isRTMP(p.url) {
+		src, err = rtmp.NewPuller(rtmp.PullConfig{URL: p.url, Dial: dial, Log: log})
 		return src, "rtmp", err
 	}
-	if isSRT(url) {
-		src, err = newSRTPuller(url, log)
+	if isSRT(p.url) { // leads nowhere else, and only settings and commands name it
+		src, err = newSRTPuller(p.url, log)
 		return src, "srt", err
 	}
-	src, err = newPuller(url, pull.Selection{}, log)
+	src, err = pull.New(pull.Config{
+		URL: p.url, Renditions: p.renditions, Headers: p.headers, Dial: dial, UserAgent: "broadcastd/" + version, Log: log,
+	})
 	return src, "hls", err
+}
+
+// ofSettings returns a pull as the settings have it.
+func ofSettings(p config.Pull, allow []netip.Prefix) pulling {
+	headers := make(http.Header, len(p.Headers))
+	for name, value := range p.Headers {
+		headers.Add(name, value)
+	}
+	return pulling{url: p.URL, headers: headers, trusted: true, allow: allow}
 }
 
 // The waits before a pull that ended is begun again.
@@ -63,7 +100,7 @@ func checkPulls(pulls []config.Pull) error {
 			return usageError{fmt.Errorf("pulls: two of the name %s", p.Name)}
 		}
 		seen[p.Name] = true
-		if _, _, err := pullSource(p.URL, nil); err != nil {
+		if _, _, err := ofSettings(p, nil).source(nil); err != nil {
 			return usageError{fmt.Errorf("pulls: %s: %w", p.Name, err)}
 		}
 	}
@@ -102,7 +139,7 @@ func (s *server) pull(ctx context.Context, p config.Pull) error {
 }
 
 func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) error {
-	puller, protocol, err := pullSource(p.URL, log)
+	puller, protocol, err := ofSettings(p, s.cfg.PullAllow).source(log)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,9 +55,4 @@ Or over RTMP: in OBS the server rtmp://%s/live with the stream key %s, and with 
 
 func isRTMP(name string) bool {
 	return strings.HasPrefix(name, "rtmp://") || strings.HasPrefix(name, "rtmps://")
-}
-
-// newRTMPPuller makes the input for an RTMP URL.
-func newRTMPPuller(url string, log *slog.Logger) (*rtmp.Puller, error) {
-	return rtmp.NewPuller(rtmp.PullConfig{URL: url, Log: log})
 }

@@ -2,6 +2,8 @@ package pull
 
 import (
 	"bytes"
+	"cmp"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -69,6 +71,8 @@ func redact(u *url.URL) string {
 type fetcher struct {
 	client   *http.Client
 	agent    string
+	from     *url.URL    // of the presentation
+	headers  http.Header // go to the host of from alone
 	retryFor time.Duration
 	log      *slog.Logger
 }
@@ -82,6 +86,8 @@ type request struct {
 	// missing is how long a resource that the server refuses is asked for again:
 	// what a live playlist lists may not be everywhere yet.
 	missing time.Duration
+	// encoding is what the server may use to send less. Empty: none.
+	encoding string
 }
 
 // get fetches with repetitions. final is where redirects led.
@@ -96,7 +102,7 @@ func (f *fetcher) get(ctx context.Context, r request) (body []byte, final *url.U
 		if ctx.Err() != nil {
 			return nil, nil, context.Cause(ctx)
 		}
-		if !ok || errors.Is(err, errTooLarge) {
+		if !ok || isPermanent(err) {
 			return nil, nil, err
 		}
 		patience := f.retryFor
@@ -112,6 +118,12 @@ func (f *fetcher) get(ctx context.Context, r request) (body []byte, final *url.U
 			return nil, nil, err
 		}
 	}
+}
+
+// isPermanent reports whether another try would end in the same way.
+func isPermanent(err error) bool {
+	var p interface{ Permanent() bool } // of a Dial that refuses an address
+	return errors.Is(err, errTooLarge) || errors.Is(err, errRedirect) || errors.As(err, &p) && p.Permanent()
 }
 
 // sleep waits for d or until ctx ends.
@@ -136,7 +148,8 @@ func (f *fetcher) once(ctx context.Context, r request) ([]byte, *url.URL, error)
 	if err != nil {
 		return nil, nil, fail(0, errors.New("cannot be asked for"))
 	}
-	q.Header.Set("User-Agent", f.agent)
+	f.dress(q)
+	q.Header.Set("Accept-Encoding", cmp.Or(r.encoding, "identity"))
 	if r.part != nil {
 		q.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.part.Offset, r.part.End()-1))
 	}
@@ -185,7 +198,11 @@ func readBody(resp *http.Response, r request) ([]byte, error) {
 	if want >= 0 {
 		limit = want
 	}
-	n, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
+	plainBody, err := decoded(resp)
+	if err != nil {
+		return nil, err
+	}
+	n, err := b.ReadFrom(io.LimitReader(plainBody, limit))
 	switch {
 	case err != nil:
 		return nil, err
@@ -197,6 +214,22 @@ func readBody(resp *http.Response, r request) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// decoded returns the body as it was before the server made it smaller. What
+// comes out is bounded by who reads it, however small it was.
+func decoded(resp *http.Response) (io.Reader, error) {
+	switch e := resp.Header.Get("Content-Encoding"); e {
+	case "", "identity":
+		return resp.Body, nil
+	case "gzip", "x-gzip":
+		if resp.StatusCode == http.StatusPartialContent || resp.Request != nil && resp.Request.Header.Get("Range") != "" {
+			return nil, errors.New("the server sent a part in the encoding gzip")
+		}
+		return gzip.NewReader(resp.Body)
+	default:
+		return nil, fmt.Errorf("the server sent the encoding %.16s that it was not asked for", e)
+	}
+}
+
 // plain returns err without the URLs that net/http puts into its sentences.
 func plain(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
@@ -206,6 +239,9 @@ func plain(err error) error {
 		return errors.New("took too long")
 	}
 	if _, ok := errors.AsType[*net.OpError](err); ok {
+		return err
+	}
+	if isPermanent(err) {
 		return err
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
@@ -220,7 +256,7 @@ func plain(err error) error {
 // playlist fetches and parses a playlist. The first time nothing that the
 // server refuses is asked for again.
 func (f *fetcher) playlist(ctx context.Context, u *url.URL, timeout time.Duration, first bool) (playlist.Playlist, error) {
-	r := request{url: u, limit: playlist.MaxSize, timeout: timeout}
+	r := request{url: u, limit: playlist.MaxSize, timeout: timeout, encoding: "gzip"}
 	if !first {
 		r.missing = f.retryFor
 	}

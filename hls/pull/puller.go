@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -42,6 +43,12 @@ type Config struct {
 	// Client sends the requests; it is not closed. Nil means one of the Puller's
 	// own, which takes proxies from nowhere.
 	Client *http.Client
+	// Dial opens the connections where Client is nil; nil means net.Dialer's. An
+	// error of it with a method Permanent that returns true is not tried again.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Headers go out with every request to the host of URL, and to no other host
+	// that playlists or redirects lead to. They are never logged.
+	Headers http.Header
 	// UserAgent is the header of that name. Empty means "broadcastd".
 	UserAgent string
 	// RequestTimeout is how long a playlist may take; a segment may take twice
@@ -87,6 +94,9 @@ func (c Config) checked() (Config, *url.URL, error) {
 			fault("%s is %v, want 1ms to 1h", d.name, d.d)
 		}
 	}
+	if err := checkHeaders(c.Headers); err != nil {
+		fault("%w", err)
+	}
 	if c.EdgeDistance < 0 || c.EdgeDistance > 24*time.Hour {
 		fault("EdgeDistance is %v, want 0 to 24h", c.EdgeDistance)
 	}
@@ -125,12 +135,14 @@ func (p *Puller) Run(ctx context.Context, b cmaf.Broadcast) error {
 	if client == nil {
 		transport := &http.Transport{
 			ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute,
+			DialContext: p.cfg.Dial, DisableCompression: true,
 			TLSHandshakeTimeout: p.cfg.RequestTimeout, ResponseHeaderTimeout: p.cfg.RequestTimeout,
 		}
 		defer transport.CloseIdleConnections()
 		client = &http.Client{Transport: transport}
 	}
-	f := &fetcher{client: client, agent: p.cfg.UserAgent, retryFor: p.cfg.RetryFor, log: p.log}
+	f := &fetcher{agent: p.cfg.UserAgent, retryFor: p.cfg.RetryFor, log: p.log, from: p.from, headers: canonical(p.cfg.Headers)}
+	f.client = f.guarded(client)
 	renditions, err := p.open(ctx, f)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type Config struct {
 	GroupDuration time.Duration
 	PublicURL     string // the site as players reach it, without a path's end; empty: unknown
 	Pulls         []Pull
+	PullAllow     []netip.Prefix // what pulls may reach besides the public Internet
 	// TrustedProxies may speak for others in Forwarded headers.
 	TrustedProxies []netip.Prefix
 
@@ -57,6 +58,8 @@ type SRTListener struct {
 type Pull struct {
 	Name string `yaml:"name"`
 	URL  string `yaml:"url"`
+	// Headers go to the URL's own host with every request; HLS only.
+	Headers map[string]string `yaml:"headers,omitempty"`
 }
 
 // MoQ configures MoQT, over UDP, and the same site over HTTPS on the same TCP port.

@@ -138,6 +138,10 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) },
 		},
 		{
+			Name: "pull.allow", List: true, Help: "addresses or prefixes that are not of the public Internet and that pulls may reach nevertheless",
+			set: func(c *Config, v string) error { return setPrefixes(&c.PullAllow, v) },
+		},
+		{
 			Name: "auth.jwks", Help: "JWKS file or https URL with more public keys of those who sign tokens",
 			set: func(c *Config, v string) error { return setText(&c.Auth.JWKS, v) },
 		},
@@ -343,6 +347,8 @@ func setPulls(p *[]Pull, v string) error {
 			return fmt.Errorf("entry %d has no name", i+1)
 		case err != nil || u.Host == "" || !slices.Contains(pullSchemes, u.Scheme):
 			return fmt.Errorf("entry %d (%s) has no url of %s", i+1, pull.Name, strings.Join(pullSchemes, ", "))
+		case len(pull.Headers) > 0 && u.Scheme != "http" && u.Scheme != "https":
+			return fmt.Errorf("entry %d (%s) has headers, which are for http and https", i+1, pull.Name)
 		}
 	}
 	*p = list

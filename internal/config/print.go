@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -54,17 +55,22 @@ func (l *Loaded) node(v Value) (*yaml.Node, error) {
 	case v.Key.Name == "pulls":
 		list := make([]Pull, 0, len(l.Config.Pulls))
 		for _, p := range l.Config.Pulls {
-			list = append(list, Pull{Name: p.Name, URL: maskURL(p.URL)})
+			shown := Pull{Name: p.Name, URL: maskURL(p.URL)}
+			for name := range p.Headers {
+				if shown.Headers == nil {
+					shown.Headers = make(map[string]string)
+				}
+				shown.Headers[name] = masked
+			}
+			list = append(list, shown)
 		}
 		return sequence(list)
 	case v.Key.Name == "srt.more":
 		return sequence(append([]SRTListener{}, l.Config.SRT.More...))
 	case v.Key.Name == "trusted_proxies":
-		list := make([]string, 0, len(l.Config.TrustedProxies))
-		for _, p := range l.Config.TrustedProxies {
-			list = append(list, p.String())
-		}
-		return sequence(list)
+		return prefixes(l.Config.TrustedProxies)
+	case v.Key.Name == "pull.allow":
+		return prefixes(l.Config.PullAllow)
 	case (v.Key.Name == "auth.callback" || v.Key.Name == "auth.jwks") && strings.Contains(v.Text, "://"):
 		return scalar(maskURL(v.Text), "!!str"), nil
 	case v.Key.Secret && v.Text != "":
@@ -82,6 +88,14 @@ func (l *Loaded) node(v Value) (*yaml.Node, error) {
 
 func scalar(text, tag string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text}
+}
+
+func prefixes(list []netip.Prefix) (*yaml.Node, error) {
+	texts := make([]string, 0, len(list))
+	for _, p := range list {
+		texts = append(texts, p.String())
+	}
+	return sequence(texts)
 }
 
 func sequence(list any) (*yaml.Node, error) {
