@@ -90,6 +90,7 @@ type PlaybackOptions struct {
 type PlaybackURL struct {
 	URL       string    `json:"url"` // moq://…/playback/<id>?tok=…
 	Token     string    `json:"token"`
+	TokenID   string    `json:"id"` // by which Broadcasts.RevokeToken takes it back
 	KeyID     string    `json:"kid"`
 	Alg       string    `json:"alg"`
 	ExpiresAt time.Time `json:"expiresAt"`

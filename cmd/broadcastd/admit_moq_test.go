@@ -247,7 +247,8 @@ func TestB13_SessionsAreClosed(t *testing.T) {
 			return err
 		},
 		"token": func(h *house, tok control.PlaybackToken) error {
-			return h.control.RevokeToken(h.ctx, "local", tok.ID, tok.Expires)
+			_, err := h.control.RevokeToken(h.ctx, "local", tok.ID, tok.Expires)
+			return err
 		},
 		"sessions": func(h *house, tok control.PlaybackToken) error {
 			if n := h.gate.Disconnect(auth.Selector{TokenID: tok.ID}, "thrown out"); n != viewers {

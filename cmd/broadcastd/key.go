@@ -169,7 +169,7 @@ that came in with it, or with a token that it signed, are closed.`,
 }
 
 func (p process) urlCommand() *cobra.Command {
-	return helpOnly("url", "Sign URLs that viewers play", "", p.urlSignCommand())
+	return helpOnly("url", "Sign URLs that viewers play, and take them back", "", p.urlSignCommand(), p.urlRevokeCommand())
 }
 
 func (p process) urlSignCommand() *cobra.Command {

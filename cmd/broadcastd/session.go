@@ -23,7 +23,7 @@ that comes back at once continues it.`,
 		p.sessionStatusCommand("pause", "Stop sending a session to its viewers; the encoder stays", client.SessionPaused, "paused"),
 		p.sessionStatusCommand("resume", "Send a paused session to its viewers again", client.SessionLive, "resumed"),
 		p.sessionStatusCommand("end", "End a session and close its encoder", client.SessionEnded, "ended"),
-		p.sessionUpdateCommand(), p.sessionDeleteCommand())
+		p.sessionUpdateCommand(), p.sessionDisconnectCommand(), p.sessionDeleteCommand())
 }
 
 func (p process) sessionListCommand() *cobra.Command {

@@ -150,6 +150,7 @@ func New(cfg Config) (*Handler, error) {
 	h.registerPassphrases()
 	h.registerKeys()
 	h.registerSessions()
+	h.registerRevocations()
 	h.registerBroadcasts()
 	h.registerAnalytics()
 	h.registerEvents()

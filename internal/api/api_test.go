@@ -56,7 +56,7 @@ func newTester(t testing.TB, change ...func(*Config)) *tester {
 }
 
 // tokenGate lets in who shows the token of one stream.
-type tokenGate struct{}
+type tokenGate struct{ closed }
 
 func (tokenGate) Page(r *http.Request) (func([]string) bool, error) {
 	if tok := r.URL.Query().Get("tok"); tok != "" && tok != "of-demo" {

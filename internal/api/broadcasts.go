@@ -8,14 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/broadcastd/broadcastd/internal/auth"
 	"github.com/broadcastd/broadcastd/internal/control"
 )
 
 // A Gate decides about requests of pages: by the playback token that they show,
 // or by the loopback rule. visible tells which namespaces one may see; the error
-// is a sentence for people.
+// is a sentence for people. Disconnect ends what let the selected in, and says
+// how many.
 type Gate interface {
 	Page(r *http.Request) (visible func(namespace []string) bool, err error)
+	Disconnect(who auth.Selector, reason string) int
 }
 
 // closed is the Gate that lets nobody in.
@@ -24,6 +27,8 @@ type closed struct{}
 func (closed) Page(*http.Request) (func([]string) bool, error) {
 	return nil, errors.New("this needs an API key")
 }
+
+func (closed) Disconnect(auth.Selector, string) int { return 0 }
 
 // Broadcasts are what can be played at the moment. Who asks may change nothing
 // of what it gets.

@@ -189,14 +189,11 @@ func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 func prefixes(texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for i, text := range texts {
-		p, err := netip.ParsePrefix(text)
-		if a, alone := netip.ParseAddr(text); alone == nil && a.Zone() == "" {
-			p, err = netip.PrefixFrom(a, a.BitLen()), nil
-		}
+		p, err := prefix(text)
 		if err != nil {
 			return nil, wrong(indexed("body.settings.allowFrom", i), "expected an address or a prefix, such as 192.0.2.0/24")
 		}
-		out = append(out, p.Masked())
+		out = append(out, p)
 	}
 	return out, nil
 }

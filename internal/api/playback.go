@@ -15,6 +15,7 @@ import (
 type PlaybackURL struct {
 	URL       string    `json:"url,omitempty" example:"moq://media.example:4443/playback/lv_9x7q?tok=eyJ…" doc:"For MoQ players"`
 	Token     string    `json:"token" doc:"JWT, for tok"`
+	ID        string    `json:"id" doc:"Of the token, its jti: by it, it can be revoked"`
 	KID       string    `json:"kid" doc:"Signing key"`
 	Alg       string    `json:"alg" enum:"Ed25519,RS256"`
 	ExpiresAt time.Time `json:"expiresAt"`
@@ -106,7 +107,7 @@ func (h *Handler) sign(ctx context.Context, c caller, of string, o control.Token
 	if err != nil {
 		return nil, err
 	}
-	u := PlaybackURL{Token: t.Token, KID: t.KeyID, Alg: string(t.Alg), ExpiresAt: t.Expires, Namespace: t.Namespace, URL: t.URL}
+	u := PlaybackURL{Token: t.Token, ID: t.ID, KID: t.KeyID, Alg: string(t.Alg), ExpiresAt: t.Expires, Namespace: t.Namespace, URL: t.URL}
 	tok := url.Values{"tok": {t.Token}}.Encode()
 	if relay := h.cfg.RelayURL(c.request); relay != "" { // where this caller finds it
 		u.URL = relay + "/playback/" + url.PathEscape(t.External) + "?" + tok

@@ -217,10 +217,10 @@ func (g *Gate) asked(r request) (*Grant, error) {
 		}
 		return nil, err
 	}
-	return g.ledger.open(&Grant{
+	return g.counted(g.ledger.open(&Grant{
 		Publish: d.publish, Org: d.org, Viewer: d.viewer, MaxHeight: d.maxHeight, TokenID: d.id,
 		patterns: d.patterns, remote: r.remote,
-	}, now, d.expires), nil
+	}, now, d.expires))
 }
 
 // inputOf returns the live input whose namespace that is.

@@ -39,12 +39,12 @@ func TestB13_Revocation(t *testing.T) {
 			b.change(Change{Kind: ChangedSigningKey, Deleted: true}, func() { delete(b.signing, "ed") })
 		}},
 		{"the token is revoked", func(_ *Gate, b *book, _ string) {
-			b.change(Change{Kind: ChangedToken, ID: "jti1"}, func() { b.revoked["jti1"] = true })
+			b.change(Change{Kind: ChangedToken, ID: "jti1"}, func() { b.revoked["local/jti1"] = true })
 		}},
 		{"nobody tells of it", func(_ *Gate, b *book, _ string) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.revoked["jti1"] = true
+			b.revoked["local/jti1"] = true
 		}},
 		{"the viewer is thrown out", func(g *Gate, _ *book, _ string) {
 			if n := g.Disconnect(Selector{Viewer: "v1"}, "thrown out"); n != 2 {

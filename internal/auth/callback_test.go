@@ -290,3 +290,36 @@ func TestCallbackIsBounded(t *testing.T) {
 		t.Errorf("%d answers are kept, want %d at most", n, maxAnswers)
 	}
 }
+
+// What the callback allowed under an id can be taken back by it, and those who
+// watch can be told from those who publish.
+func TestCallbackRevocation(t *testing.T) {
+	b := newBook()
+	g, _ := judged(t, b, func(q question) (int, string) {
+		return 200, `{"namespaces":["stream/local/cam"],"publish":` + fmt.Sprint(q.Action == "publish") + `,"id":"` + q.Credential + `"}`
+	})
+	play := func(key string) (*Admission, error) {
+		return g.Play(request1(far, "/hls/cam", key), []string{"playback", "cam"})
+	}
+	one, err := play("one")
+	two, err2 := play("two")
+	pub, err3 := g.Publish(t.Context(), PublishRequest{Protocol: RTMP, Remote: far, Name: "cam", StreamKey: "three"})
+	if err != nil || err2 != nil || err3 != nil {
+		t.Fatal(err, err2, err3)
+	}
+	defer pub.Close()
+	b.change(Change{Kind: ChangedToken}, func() { b.revoked["local/one"] = true })
+	<-one.Context().Done()
+	if CodeOf(causeOf(one.Context())) != CodeRevoked || two.Context().Err() != nil {
+		t.Errorf("the one ended with %v, the other with %v", causeOf(one.Context()), causeOf(two.Context()))
+	}
+	if _, err := play("one"); CodeOf(err) != CodeRevoked {
+		t.Errorf("it comes back with %v, want a refusal", err)
+	}
+	if n := g.Disconnect(Selector{Viewers: true, Namespace: []string{"stream", "local", "cam"}}, "over"); n != 1 || two.Context().Err() == nil || pub.Context().Err() != nil {
+		t.Errorf("%d were closed, the viewer %v, the publisher %v, want the viewer alone", n, two.Context().Err(), pub.Context().Err())
+	}
+	if n := g.Disconnect(Selector{Viewers: true}, "over"); n != 0 {
+		t.Errorf("a Selector of nobody closed %d", n)
+	}
+}

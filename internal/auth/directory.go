@@ -20,8 +20,9 @@ type Directory interface {
 	// Input returns a live input by its external id. Those are unique over all
 	// organisations.
 	Input(external string) (Input, bool)
-	// TokenRevoked says whether the token of that jti was taken back.
-	TokenRevoked(jti string) bool
+	// TokenRevoked says whether an organisation has taken back its token of that
+	// jti, which others may use for theirs.
+	TokenRevoked(org, jti string) bool
 	// OnChange has f called after a change holds, until stop is called. f does
 	// not block.
 	OnChange(f func(Change)) (stop func())
@@ -40,7 +41,7 @@ const (
 	ChangedInput      = "input"
 	ChangedSigningKey = "signing-key"
 	ChangedStreamKey  = "stream-key"
-	ChangedToken      = "token" // its ID is a jti
+	ChangedToken      = "token" // its ID has a hash of the jti
 )
 
 // A SigningKeyInfo is the public half of a key that signs playback tokens.

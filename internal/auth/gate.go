@@ -110,8 +110,6 @@ func (g *Gate) wake() {
 // revoked returns why a grant counts no longer, nil if it does.
 func (g *Gate) revoked(grant *Grant) error {
 	switch {
-	case grant.KeyID == "":
-		return nil
 	case grant.hash != "":
 		k, ok := g.dir.StreamKey(grant.KeyID)
 		if !ok || !k.Active || k.Hash != grant.hash || !slices.Equal(k.Namespace, grant.patterns[0].fields) {
@@ -122,10 +120,12 @@ func (g *Gate) revoked(grant *Grant) error {
 		}
 		return nil
 	}
-	if _, err := g.heldKey(grant.KeyID); err != nil {
-		return refused(CodeRevoked, "the key of the token was revoked")
+	if grant.KeyID != "" { // else the callback allowed it
+		if _, err := g.heldKey(grant.KeyID); err != nil {
+			return refused(CodeRevoked, "the key of the token was revoked")
+		}
 	}
-	if grant.TokenID != "" && g.dir.TokenRevoked(grant.TokenID) {
+	if grant.TokenID != "" && g.dir.TokenRevoked(cmp.Or(grant.Org, adHocOrg), grant.TokenID) {
 		return refused(CodeRevoked, "the token was revoked")
 	}
 	return nil
@@ -147,9 +147,10 @@ func (g *Gate) heldKey(kid string) (SigningKeyInfo, error) {
 }
 
 // A Selector says whose grants Disconnect ends. Empty fields stand for anything;
-// an empty Selector selects nobody.
+// one without any selects nobody.
 type Selector struct {
 	KeyID, TokenID, Viewer string
+	Viewers                bool     // only those who watch
 	Namespace              []string // what the grant covers
 	Remote                 netip.Prefix
 }
@@ -162,7 +163,7 @@ func (g *Gate) Disconnect(s Selector, reason string) int {
 	}
 	is := func(want, got string) bool { return want == "" || want == got }
 	return g.ledger.review(func(grant *Grant) error {
-		if is(s.KeyID, grant.KeyID) && is(s.TokenID, grant.TokenID) && is(s.Viewer, grant.Viewer) &&
+		if (!s.Viewers || !grant.Publish) && is(s.KeyID, grant.KeyID) && is(s.TokenID, grant.TokenID) && is(s.Viewer, grant.Viewer) &&
 			(s.Namespace == nil || grant.Allows(s.Namespace)) && (!s.Remote.IsValid() || s.Remote.Contains(grant.remote.Unmap())) {
 			return refused(CodeRevoked, reason)
 		}
@@ -295,5 +296,5 @@ func (nobody) SigningKey(string) (SigningKeyInfo, bool) { return SigningKeyInfo{
 func (nobody) StreamKey(string) (StreamKeyInfo, bool)   { return StreamKeyInfo{}, false }
 func (nobody) VerifyStreamKey(_, secret string) bool    { return VerifySecret(nil, secret, "") }
 func (nobody) Input(string) (Input, bool)               { return Input{}, false }
-func (nobody) TokenRevoked(string) bool                 { return false }
+func (nobody) TokenRevoked(_, _ string) bool            { return false }
 func (nobody) OnChange(func(Change)) (stop func())      { return func() {} }

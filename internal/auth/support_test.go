@@ -72,10 +72,10 @@ func (b *book) Input(external string) (Input, bool) {
 	return in, ok
 }
 
-func (b *book) TokenRevoked(jti string) bool {
+func (b *book) TokenRevoked(org, jti string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.revoked[jti]
+	return b.revoked[org+"/"+jti]
 }
 
 func (b *book) OnChange(f func(Change)) (stop func()) {

@@ -219,7 +219,7 @@ const (
 	KindStreamKey  = "stream-key"
 	KindSigningKey = "signing-key"
 	KindSession    = "session"
-	KindToken      = "token" // a playback token that was taken back; its ID is the jti
+	KindToken      = "token" // a playback token that was taken back; its ID has a hash of the jti
 )
 
 // A Change says that something was made, changed or deleted.

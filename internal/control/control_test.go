@@ -201,7 +201,7 @@ func TestPlaybackToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RevokeToken(ctx, "local", token.ID, token.Expires); err != nil {
+	if _, err := s.RevokeToken(ctx, "local", token.ID, token.Expires); err != nil {
 		t.Fatal(err)
 	}
 	if err := plays(token.Token, in.External); auth.CodeOf(err) != auth.CodeRevoked {

@@ -69,8 +69,8 @@ func (d directory) Input(external string) (auth.Input, bool) {
 }
 
 // TokenRevoked implements auth.Directory.
-func (d directory) TokenRevoked(jti string) bool {
-	_, ok := get(d.s, d.s.tokens, jti)
+func (d directory) TokenRevoked(org, jti string) bool {
+	_, ok := get(d.s, d.s.tokens, (&revokedToken{ID: jti, Org: org}).key())
 	return ok
 }
 

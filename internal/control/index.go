@@ -48,7 +48,7 @@ func (s *Service) makeTables() {
 	})
 	s.tokens = newTable(kind[revokedToken]{
 		name: KindToken, prefix: "revoked-tokens/", schema: 1,
-		id:  func(t *revokedToken) string { return t.ID },
+		id:  (*revokedToken).key,
 		org: func(t *revokedToken) string { return t.Org },
 	})
 	s.sessions = newTable(kind[Session]{

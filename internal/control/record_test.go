@@ -256,7 +256,7 @@ func FuzzRecords(f *testing.F) {
 	_, _, err3 := s.CreateStreamKey(ctx, "stream/local/a")
 	_, _, err4 := s.CreateAPIKey(ctx, NewAPIKey{Name: "x", Orgs: []string{"*"}, Scopes: []Scope{"*"}})
 	_, err5 := s.CreateSession(ctx, NewSession{Metadata: map[string]any{"a": []any{1, nil}}, Quality: Quality{Adaptive: new(true)}})
-	err6 := s.RevokeToken(ctx, "local", "a", time.Now().Add(time.Hour))
+	_, err6 := s.RevokeToken(ctx, "local", "a", time.Now().Add(time.Hour))
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		f.Fatal(err)
 	}

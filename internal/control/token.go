@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -200,29 +202,42 @@ type revokedToken struct {
 // time.
 const maxRevokedTokens = 10_000
 
+// maxJTI bounds the jti of a token that is taken back, in bytes.
+const maxJTI = 256
+
+// key returns the id of the record: tokens of different organisations may have
+// the same jti, and one signed elsewhere may have any text for its.
+func (t *revokedToken) key() string {
+	sum := sha256.Sum256([]byte(t.ID))
+	return t.Org + "/" + hex.EncodeToString(sum[:16])
+}
+
 // RevokeToken takes a playback token back, by its jti, before it expires. Who
-// watches with it is cut off.
-func (s *Service) RevokeToken(ctx context.Context, org, jti string, expires time.Time) error {
+// watches with it is cut off. A zero time, or one too far ahead, stands for the
+// latest that a token may expire; it returns until when that is remembered.
+func (s *Service) RevokeToken(ctx context.Context, org, jti string, expires time.Time) (until time.Time, err error) {
 	if err := s.needOrg(ctx, org); err != nil {
-		return err
+		return time.Time{}, err
 	}
-	if !isID(jti) {
-		return invalid("id", "want the jti of a token: 1 to %d letters, digits, - and _", maxOrgID)
+	if err := checkText("id", jti, maxJTI); err != nil {
+		return time.Time{}, err
 	}
-	if expires.IsZero() || expires.After(s.now().Add(MaxTTL)) {
-		expires = s.now().Add(MaxTTL)
+	if latest := s.now().Add(MaxTTL); expires.IsZero() || expires.After(latest) {
+		expires = latest
+	}
+	t := revokedToken{ID: jti, Org: org, Expires: expires.UTC()}
+	if r, ok := get(s, s.tokens, t.key()); ok {
+		return r.rec.Expires, nil
 	}
 	release, err := s.reserve(KindToken, org, maxRevokedTokens, func() int { return countOrg(s.tokens, org) })
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	defer release()
-	_, err = create(ctx, s, s.tokens, revokedToken{ID: jti, Org: org, Expires: expires.UTC()})
-	if CodeOf(err) == Conflict {
-		return nil // it is taken back already
+	if _, err = create(ctx, s, s.tokens, t); CodeOf(err) == Conflict {
+		return t.Expires, nil // somebody else has, just now
+	} else if err != nil {
+		return time.Time{}, err
 	}
-	if err != nil {
-		return err
-	}
-	return s.emitKey(ctx, "token.revoked", org, jti)
+	return t.Expires, s.emitKey(ctx, "token.revoked", org, jti)
 }
