@@ -184,8 +184,10 @@ type segmentReader struct {
 	lastMap *m3u8.Map // as the library has it
 	madeMap *m3u8.Map // what cur was made of
 	cur     *Map
-	keys    []Key
-	time    time.Time // of the next segment, if it is known
+	keys    []Key // made of scannedKeys
+	// scannedKeys are those that keysOf was asked for last.
+	scannedKeys []scannedKey
+	time        time.Time // of the next segment, if it is known
 }
 
 func (r *segmentReader) add(g *m3u8.MediaSegment, at scanned) error {
@@ -213,15 +215,18 @@ func (r *segmentReader) add(g *m3u8.MediaSegment, at scanned) error {
 	if g.Map != nil {
 		r.lastMap = g.Map
 	}
+	known := r.cur
 	if seg.Map, reason = r.mapOf(); reason != "" {
 		return fail("EXT-X-MAP", reason)
 	}
-	if g.Keys != nil {
-		if r.keys, reason = r.keysOf(g.Keys); reason != "" {
+	if seg.Keys, reason = r.keysOf(at.keys); reason != "" {
+		return fail("EXT-X-KEY", reason)
+	}
+	if seg.Map != known {
+		if seg.Map.Keys, reason = r.keysOf(at.mapKeys); reason != "" {
 			return fail("EXT-X-KEY", reason)
 		}
 	}
-	seg.Keys = r.keys
 	if !g.ProgramDateTime.IsZero() {
 		r.time = g.ProgramDateTime
 	}
@@ -274,20 +279,25 @@ func (r *segmentReader) mapOf() (*Map, string) {
 	return m, ""
 }
 
-func (r *segmentReader) keysOf(keys []m3u8.Key) (out []Key, reason string) {
+// keysOf returns keys with absolute URIs. Segments of the same keys share them.
+func (r *segmentReader) keysOf(keys []scannedKey) (out []Key, reason string) {
+	switch {
+	case len(keys) == 0:
+		return nil, ""
+	case len(r.scannedKeys) > 0 && &keys[0] == &r.scannedKeys[0]:
+		return r.keys, ""
+	}
 	for _, k := range keys {
-		if k.Method == "NONE" {
-			continue
-		}
-		key := Key{Method: k.Method, IV: k.IV, Format: k.Keyformat}
-		if k.URI != "" {
-			u, err := r.base.Parse(k.URI) // may well be of another scheme: skd, urn
-			if err != nil || len(k.URI) > MaxURI {
+		key := Key{Method: k.method, IV: k.iv, Format: k.format}
+		if k.uri != "" {
+			u, err := r.base.Parse(k.uri) // may well be of another scheme: skd, urn
+			if err != nil {
 				return nil, "has a URI that cannot be read"
 			}
 			key.URI = u
 		}
 		out = append(out, key)
 	}
+	r.scannedKeys, r.keys = keys, out
 	return out, ""
 }

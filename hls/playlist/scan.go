@@ -23,9 +23,11 @@ type scan struct {
 	variants     []int // lines of their URIs
 	renditions   int
 
-	inf       int  // line of the EXTINF or EXT-X-STREAM-INF that waits for its URI
-	rangeLine int  // line of the EXT-X-BYTERANGE that waits
-	offset    bool // it has an offset
+	inf       int          // line of the EXTINF or EXT-X-STREAM-INF that waits for its URI
+	keys      []scannedKey // in force, of different formats; replaced, never changed
+	mapKeys   []scannedKey // in force at the last EXT-X-MAP
+	rangeLine int          // line of the EXT-X-BYTERANGE that waits
+	offset    bool         // it has an offset
 }
 
 // A scanned is what the scan notes of a segment.
@@ -33,6 +35,61 @@ type scanned struct {
 	line      int
 	rangeLine int  // line of its byte range; 0: it has none
 	offset    bool // the byte range has an offset
+	keys      []scannedKey
+	mapKeys   []scannedKey // of its map
+}
+
+// A scannedKey is the attributes of an EXT-X-KEY. The library does not keep
+// which keys are in force where a map stands.
+type scannedKey struct{ method, uri, iv, format string }
+
+// maxKeyFormats is how many keys may be in force at once.
+const maxKeyFormats = 16
+
+// key takes a normal attribute list of EXT-X-KEY. A key is in force until
+// another one of its format, or NONE (RFC 8216 section 4.3.2.4).
+func (s *scan) key(list string) (reason string) {
+	var k scannedKey
+	for list != "" {
+		name, rest, _ := strings.Cut(list, "=")
+		var value string
+		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
+			value, list, _ = strings.Cut(quoted, `"`)
+			list = strings.TrimPrefix(list, ",")
+		} else {
+			value, list, _ = strings.Cut(rest, ",")
+		}
+		switch name {
+		case "METHOD":
+			k.method = value
+		case "URI":
+			k.uri = value
+		case "IV":
+			k.iv = value
+		case "KEYFORMAT":
+			if k.format = value; value == "identity" {
+				k.format = "" // it means the same
+			}
+		}
+	}
+	switch {
+	case k.method == "":
+		return "has no METHOD"
+	case k.method == "NONE":
+		s.keys = nil
+		return ""
+	}
+	keys := make([]scannedKey, 0, len(s.keys)+1)
+	for _, old := range s.keys {
+		if old.format != k.format {
+			keys = append(keys, old)
+		}
+	}
+	if len(keys) == maxKeyFormats {
+		return "is of one of more than " + strconv.Itoa(maxKeyFormats) + " key formats"
+	}
+	s.keys = append(keys, k)
+	return ""
 }
 
 // What each tag does for us. Others are left out, so that a fault in a tag that
@@ -144,6 +201,13 @@ func (s *scan) line(n int, line string) error {
 		}
 	case "EXT-X-I-FRAME-STREAM-INF":
 		return nil
+	case "EXT-X-KEY":
+		if reason := s.key(line[len("#EXT-X-KEY:"):]); reason != "" {
+			return fail(tag, reason)
+		}
+		return nil
+	case "EXT-X-MAP":
+		s.mapKeys = s.keys
 	case "EXT-X-BYTERANGE":
 		s.rangeLine, s.offset = n, strings.Contains(value, "@")
 	case "EXT-X-PLAYLIST-TYPE":
@@ -171,7 +235,7 @@ func (s *scan) uri(n int, line string) error {
 		if len(s.segments) == MaxSegments {
 			return &LineError{n, "", "is segment " + strconv.Itoa(MaxSegments+1) + ", at most " + strconv.Itoa(MaxSegments) + " are taken"}
 		}
-		s.segments = append(s.segments, scanned{n, s.rangeLine, s.offset})
+		s.segments = append(s.segments, scanned{n, s.rangeLine, s.offset, s.keys, s.mapKeys})
 		s.rangeLine, s.offset = 0, false
 	}
 	s.pass(n, line)

@@ -132,6 +132,7 @@ func (r Range) End() int64 { return r.Offset + r.Length }
 type Map struct {
 	URI   *url.URL
 	Range *Range // nil: all of the resource
+	Keys  []Key  // in force where it stands; none: not encrypted
 }
 
 // A Key says how a segment is encrypted.

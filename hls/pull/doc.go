@@ -24,7 +24,14 @@
 // the pull with ErrStale. Every fault names the request that it came from by
 // URL without userinfo and query, because those carry secrets.
 //
-// Encrypted segments, packed audio, and partial segments are not read yet.
+// # What others may have it do
+//
+// Playlists and redirects name hosts: Config.Dial decides which may be reached,
+// at most five redirects are followed, none away from https, and Config.Headers
+// go to the host of the presentation's own URL and to no other.
+//
+// AES-128 is read, SAMPLE-AES and DRM are refused. Packed audio and partial
+// segments are not read yet.
 //
 // Sources: RFC 8216 and draft-pantos-hls-rfc8216bis (sections 6.3 above all).
 package pull

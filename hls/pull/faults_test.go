@@ -83,8 +83,42 @@ func TestFaults(t *testing.T) {
 		{name: "too large", body: strings.Repeat("#", 9<<20), want: "x.m3u8: 200 OK: is too large: it has 9437184 bytes, at most 8388608 are taken", quick: true},
 		{name: "no segment there", body: head + "#EXTINF:1,\nnone.ts?key=secret\n" + endlist, want: "http://origin.example/none.ts: 404 Not Found"},
 		{
-			name: "encrypted", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:1,\nindex0.ts\n" + endlist,
-			want: "index0.ts: hls: not supported: it is encrypted with AES-128", is: ErrUnsupported, quick: true,
+			name: "encrypted samples", body: head + "#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k\"\n#EXTINF:1,\nindex0.ts\n" + endlist,
+			want: "index0.ts: hls: not supported: it is encrypted with SAMPLE-AES of the key format \"identity\"", is: ErrUnsupported, quick: true,
+		},
+		{
+			name: "another key system", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"skd://k\",KEYFORMAT=\"com.apple.streamingkeydelivery\"\n#EXTINF:1,\nindex0.ts\n" + endlist,
+			want: "AES-128 of the key format \"com.apple.streamingkeydelivery\"", is: ErrUnsupported, quick: true,
+		},
+		{
+			name: "key of another scheme", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"data:text/plain,0123456789abcdef\"\n#EXTINF:1,\nindex0.ts\n" + endlist,
+			want: "the key has no URI of http or https", is: ErrUnsupported, quick: true,
+		},
+		{
+			name: "a page instead of a key", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k?secret\"\n#EXTINF:1,\nindex0.ts\n" + endlist, hook: body("/k", "<html>"),
+			want: "origin.example/k: has 6 bytes, a key has 16", quick: true,
+		},
+		{
+			name: "encrypted with another key", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:1,\nx.ts\n" + endlist,
+			hook: func(w http.ResponseWriter, r *http.Request) bool {
+				text := map[string]string{"/k": "0123456789abcdef", "/x.ts": "0123456789abcdef"}[r.URL.Path]
+				fmt.Fprint(w, text)
+				return text != ""
+			},
+			want: "x.ts: does not decrypt with the key and the IV", quick: true,
+		},
+		{
+			name: "half a block", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:1,\nx.ts\n" + endlist,
+			hook: func(w http.ResponseWriter, r *http.Request) bool {
+				text := map[string]string{"/k": "0123456789abcdef", "/x.ts": "01234567"}[r.URL.Path]
+				fmt.Fprint(w, text)
+				return text != ""
+			},
+			want: "x.ts: has 8 bytes, which is no multiple of the 16 of AES", quick: true,
+		},
+		{
+			name: "a wrong IV", body: head + "#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=0x0g\n#EXTINF:1,\nindex0.ts\n" + endlist,
+			want: "index0.ts: has an IV that is not hexadecimal", quick: true,
 		},
 		{name: "packed audio", body: head + "#EXTINF:1,\na.aac\n" + endlist, hook: body("/a.aac", "\xff\xf1abc"), want: "packed audio", is: ErrUnsupported, quick: true},
 		{name: "subtitles", body: head + "#EXTINF:1,\na.vtt\n" + endlist, hook: body("/a.vtt", "WEBVTT\n"), want: "WebVTT", is: ErrUnsupported, quick: true},

@@ -53,6 +53,7 @@ type rendition struct {
 	demux   demuxer
 	isTS    bool
 	current *playlist.Map // that demux has
+	keys    []heldKey     // at most maxKeys, the latest last
 }
 
 // run pulls until the playlist ends or something fails.
@@ -163,8 +164,8 @@ func (r *rendition) segment(ctx context.Context, m *playlist.Media, s *playlist.
 		r.log.Info("segment is marked as a gap", "sequence", s.Sequence)
 		return nil
 	}
-	if len(s.Keys) > 0 {
-		return r.fault(s, fmt.Errorf("%w: it is encrypted with %s", ErrUnsupported, s.Keys[0].Method))
+	if err := readable(s.Keys); err != nil {
+		return r.fault(s, err)
 	}
 	if s.Range != nil && s.Range.Length > r.p.cfg.MaxSegment {
 		return r.fault(s, fmt.Errorf("%w: it has %d bytes, at most %d are taken", errTooLarge, s.Range.Length, r.p.cfg.MaxSegment))
@@ -176,7 +177,11 @@ func (r *rendition) segment(ctx context.Context, m *playlist.Media, s *playlist.
 	if err != nil {
 		return r.miss(ctx, s, err)
 	}
-	if err := r.feedSegment(ctx, s, body); err != nil {
+	body, err = r.open(ctx, s.Keys, s.Sequence, body)
+	if err == nil {
+		err = r.feedSegment(ctx, s, body)
+	}
+	if err != nil {
 		return r.spoilt(ctx, s, err)
 	}
 	r.missing, r.fed = 0, true
@@ -235,7 +240,7 @@ func (r *rendition) feedSegment(ctx context.Context, s *playlist.Segment, body [
 		r.openDemuxer(isTS)
 	}
 	if s.Map != nil && !isTS {
-		if err := r.useMap(ctx, s.Map); err != nil {
+		if err := r.useMap(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -297,9 +302,10 @@ func (r *rendition) closeDemuxer() error {
 	return d.Close()
 }
 
-// useMap gives the demuxer the media initialization section m, unless it has
-// it already.
-func (r *rendition) useMap(ctx context.Context, m *playlist.Map) error {
+// useMap gives the demuxer the media initialization section of s, unless it
+// has it already.
+func (r *rendition) useMap(ctx context.Context, s *playlist.Segment) error {
+	m := s.Map
 	if sameMap(r.current, m) {
 		return nil
 	}
@@ -307,6 +313,19 @@ func (r *rendition) useMap(ctx context.Context, m *playlist.Map) error {
 		url: m.URI, part: m.Range, limit: maxMap, timeout: r.p.cfg.RequestTimeout, missing: r.p.cfg.RetryFor,
 	})
 	if err != nil {
+		return err
+	}
+	// An encrypted one has an IV of its own (RFC 8216 section 4.3.2.5).
+	if k := keyOf(m.Keys); k != nil && k.IV == "" {
+		return &RequestError{URL: redact(m.URI), Err: errors.New("is encrypted and has no IV")}
+	}
+	if err := readable(m.Keys); err != nil {
+		return &RequestError{URL: redact(m.URI), Err: err}
+	}
+	if body, err = r.open(ctx, m.Keys, s.Sequence, body); err != nil {
+		if _, ok := errors.AsType[*RequestError](err); !ok {
+			err = &RequestError{URL: redact(m.URI), Err: err}
+		}
 		return err
 	}
 	r.current = m
