@@ -22,7 +22,7 @@ func (b *broadcast) SessionID() string { return b.rec.ID }
 // Connected implements ingest.Observer.
 func (b *broadcast) Connected(p ingest.Peer) {
 	b.s.mu.Lock()
-	b.s.total(b.rec.Org).Connections++
+	b.s.add(b.place(), func(t *Totals) { t.Connections++ })
 	b.s.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -71,6 +71,44 @@ func TestSessionAcrossReturn(t *testing.T) {
 	})
 }
 
+// TestTotalsOfAnInput: what one input brings is not counted as another's, and its
+// counts last for as long as one of its sessions is remembered.
+func TestTotalsOfAnInput(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, w *world) {
+		w.viewers.Store(0)
+		cam, door := w.inputs.Connect("cam", ingest.Peer{Protocol: "srt"}), w.inputs.Connect("door", ingest.Peer{Protocol: "rtmp"})
+		sinks := map[cmaf.Sink]int{add(t, cam, "video", videoHeader(720)): 5000, add(t, door, "video", videoHeader(720)): 100}
+		from := int64(0)
+		stream(t, &from, 2, sinks)
+		door.Pause(0)
+		time.Sleep(6 * time.Second)
+		for _, tt := range []struct {
+			of                             Filter
+			sessions, bytes, frames, fails uint64
+		}{
+			{Filter{Org: "local", Input: "cam"}, 1, 50 * 5000, 50, 0},
+			{Filter{Input: "door"}, 1, 50 * 100, 50, 1},
+			{Filter{Org: "local"}, 2, 50 * 5100, 100, 1},
+			{Filter{}, 2, 50 * 5100, 100, 1},
+			{Filter{Org: "other", Input: "cam"}, 0, 0, 0, 0},
+		} {
+			got := w.s.KPIs(tt.of, FiveMinutes).Totals
+			if got.Sessions != tt.sessions || got.Connections != tt.sessions || got.Bytes != tt.bytes || got.Frames != tt.frames || got.Errors["lost"] != tt.fails {
+				t.Errorf("totals of %+v = %+v, want %d sessions, %d bytes, %d frames, %d lost", tt.of, got, tt.sessions, tt.bytes, tt.frames, tt.fails)
+			}
+		}
+		cam.Close(nil)
+		w.taken()
+		time.Sleep(time.Hour + time.Minute)
+		if n := len(w.s.totals); n != 1 {
+			t.Errorf("counts are kept of %d, want the organisation alone: %v", n, w.s.totals)
+		}
+		if got := w.s.KPIs(Filter{Org: "local"}, FiveMinutes).Totals; got.Bytes != 50*5100 {
+			t.Errorf("the organisation has forgotten what came: %+v", got)
+		}
+	})
+}
+
 // stream writes seconds of 25 pictures a second of each of the sinks, in real time.
 func stream(t *testing.T, from *int64, seconds int, sinks map[cmaf.Sink]int) {
 	t.Helper()

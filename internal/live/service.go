@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -129,7 +130,7 @@ type Service struct {
 	runs   map[string]*run // by the session's id
 	byName map[string]*run // that run
 	ended  []*run          // in the order of their ends
-	totals map[string]*Totals
+	totals map[place]*Totals
 	wake   chan struct{} // one slot: something is to be carried out
 	closes []func()      // what is to be carried out outside of all locks
 }
@@ -144,7 +145,7 @@ func New(cfg Config) (*Service, error) {
 		cfg:    cfg,
 		runs:   make(map[string]*run),
 		byName: make(map[string]*run),
-		totals: make(map[string]*Totals),
+		totals: make(map[place]*Totals),
 		wake:   make(chan struct{}, 1),
 	}
 	if cfg.StreamLabel > 0 {
@@ -209,22 +210,31 @@ func (s *Service) begin(ctx context.Context, name string, p ingest.Peer) (*run, 
 	defer s.mu.Unlock()
 	s.runs[rec.ID] = r
 	s.byName[name] = r
-	t := s.total(rec.Org)
-	t.Sessions++
-	t.Connections++
+	s.add(r.place(), func(t *Totals) {
+		t.Sessions++
+		t.Connections++
+	})
 	s.metrics.began(p.Protocol)
 	return r, nil
 }
 
-// total returns the counts of an organisation, under the lock. There are as many as
-// the control plane has organisations with a session.
-func (s *Service) total(org string) *Totals {
-	t := s.totals[org]
-	if t == nil {
-		t = &Totals{Errors: make(map[string]uint64)}
-		s.totals[org] = t
+// A place is whose counts are kept: an organisation's, or those of one of its inputs.
+type place struct{ org, input string } // input is empty: the organisation's
+
+func (r *run) place() place { return place{r.rec.Org, r.rec.Input} }
+
+// add changes the counts of an input and of its organisation, under the lock. There
+// are as many as the control plane has organisations with a session, and as there
+// are inputs with one that is remembered: forget.
+func (s *Service) add(p place, change func(*Totals)) {
+	for _, p := range slices.Compact([]place{p, {org: p.org}}) {
+		t := s.totals[p]
+		if t == nil {
+			t = &Totals{Errors: make(map[string]uint64)}
+			s.totals[p] = t
+		}
+		change(t)
 	}
-	return t
 }
 
 // The reasons of an end.
@@ -262,7 +272,7 @@ func (s *Service) end(r *run, reason error) {
 	s.ended = append(s.ended, r)
 	s.forget(now)
 	if why == endLost || why == endFailed {
-		s.total(r.rec.Org).Errors[why]++
+		s.add(r.place(), func(t *Totals) { t.Errors[why]++ })
 	}
 	s.mu.Unlock()
 	s.metrics.ended(why)
@@ -285,6 +295,14 @@ func (s *Service) forget(now time.Time) {
 	if n := len(s.ended) - s.cfg.MaxEnded; n > 0 {
 		s.ended = slices.Delete(s.ended, 0, n)
 	}
+	remembered := make(map[place]bool, len(s.runs)+len(s.ended))
+	for _, r := range s.runs {
+		remembered[r.place()] = true
+	}
+	for _, r := range s.ended {
+		remembered[r.place()] = true
+	}
+	maps.DeleteFunc(s.totals, func(p place, _ *Totals) bool { return p.input != "" && !remembered[p] })
 }
 
 // do has f carried out by Run, outside of all locks: it may write to the store, or
@@ -372,11 +390,12 @@ type second struct {
 func (s *Service) count(r *run, t second) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	total := s.total(r.rec.Org)
-	total.Bytes += t.bytes
-	total.Frames += t.frames
-	total.DroppedFrames += t.dropped
-	total.Watched += time.Duration(t.viewers) * time.Second
+	s.add(r.place(), func(total *Totals) {
+		total.Bytes += t.bytes
+		total.Frames += t.frames
+		total.DroppedFrames += t.dropped
+		total.Watched += time.Duration(t.viewers) * time.Second
+	})
 	s.metrics.count(t, r.peer().Protocol)
 	if s.streams != nil {
 		s.streams.count(r.rec.Input, t)

@@ -219,8 +219,8 @@ func (s *Service) Histogram(f Filter, m Measure, p Period) Histogram {
 	return h
 }
 
-// KPIs returns the key figures of what f asks for. Totals are those of its
-// organisation, or of all.
+// KPIs returns the key figures of what f asks for. Totals are those of its input,
+// else of its organisation, or of all.
 func (s *Service) KPIs(f Filter, p Period) KPIs {
 	var k KPIs
 	now := time.Now()
@@ -257,17 +257,17 @@ func (s *Service) KPIs(f Filter, p Period) KPIs {
 	k.IngestToPublish = s.Histogram(f, IngestToPublish, p).Quantiles()
 	k.GlassToPublish = s.Histogram(f, GlassToPublish, p).Quantiles()
 	k.Lateness = s.Histogram(f, Lateness, p).Quantiles()
-	k.Totals = s.sumTotals(f.Org)
+	k.Totals = s.sumTotals(f)
 	return k
 }
 
-// sumTotals returns the counts of an organisation, or of all.
-func (s *Service) sumTotals(org string) Totals {
+// sumTotals returns the counts of an input, of an organisation, or of all.
+func (s *Service) sumTotals(f Filter) Totals {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum := Totals{Errors: map[string]uint64{endLost: 0, endFailed: 0}}
-	for name, t := range s.totals {
-		if org != "" && org != name {
+	for p, t := range s.totals {
+		if p.input != f.Input || f.Org != "" && f.Org != p.org {
 			continue
 		}
 		sum.Sessions += t.Sessions
