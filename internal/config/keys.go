@@ -42,7 +42,7 @@ func (k Key) Flag() string { return strings.ReplaceAll(k.Name, "_", "-") }
 func Keys(stateDir string) []Key {
 	return []Key{
 		{
-			Name: "state_dir", Default: stateDir, Help: "where the certificate and the admin key are kept",
+			Name: "state_dir", Default: stateDir, Help: "where keys, live inputs, sessions and the certificate are kept",
 			set: func(c *Config, v string) error { return setText(&c.StateDir, v) },
 		},
 		{
