@@ -20,8 +20,12 @@ func (p process) greet(s *server, key, file string) {
 	if s.cfg.Log.Format == "json" {
 		return // machines read the output
 	}
-	if key != "" && !terminal(p.out) {
-		key = "in " + filepath.Join(s.cfg.StateDir, adminKeyFile)
+	switch {
+	case key == "":
+	case terminal(p.out):
+		key += " (new; kept in the state directory, not shown again)"
+	default:
+		key = "in " + filepath.Join(s.cfg.StateDir, adminKeyFile) + " (new)"
 	}
 	io.WriteString(p.out, s.greeting(key, file)) //nolint:errcheck // nobody is left to tell
 }
@@ -82,7 +86,7 @@ func (s *server) greeting(key, file string) string {
 		pin = " --cert-sha256 " + hash
 	}
 	if key != "" {
-		row("admin key", "%s (new; kept in the state directory, not shown again)", key)
+		row("admin key", "%s", key)
 	}
 	t.Flush() //nolint:errcheck // into memory
 
