@@ -29,7 +29,7 @@ func serve(tb testing.TB) *server {
 		Control: controltest.Open(tb, control.Config{PublicRelay: "moq://relay.example:4443"}), Version: "1.2.3",
 		MoQURL: func(*http.Request) string { return "https://relay.example:4443" },
 		Publish: func(_ *http.Request, id string) map[string]string {
-			return map[string]string{"fmp4": "https://live.example/ingest/" + id}
+			return map[string]string{"fmp4": "https://live.example/ingest/" + id, "rtmp": "rtmp://live.example/live/" + id}
 		},
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func TestLiveInputs(t *testing.T) {
 		Settings: &client.InputSettings{AllowFrom: []string{"192.0.2.0/24"}, Takeover: "refuse", GroupDurationMs: 2000},
 	}))
 	if made.StreamKey == "" || made.Ingest != client.RTMP || made.Status != client.InputIdle || made.Namespace != "stream/local/"+made.ExternalID ||
-		made.Settings.Takeover != "refuse" || made.Publish["fmp4"] == "" || made.ETag == "" || time.Since(made.CreatedAt) > time.Minute {
+		made.Settings.Takeover != "refuse" || made.Publish["rtmp"] == "" || made.Publish["fmp4"] != "" || made.ETag == "" || time.Since(made.CreatedAt) > time.Minute {
 		t.Errorf("created %+v", made)
 	}
 	for _, id := range []string{made.ID, made.ExternalID} {

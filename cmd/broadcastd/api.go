@@ -69,6 +69,9 @@ func (s *server) publishURLs(r *http.Request, external string) map[string]string
 	if s.on.rtmps != nil {
 		urls["rtmps"] = "rtmps://" + net.JoinHostPort(host, portOf(s.on.rtmps.Addr())) + "/live/" + external
 	}
+	if len(s.on.srt) > 0 {
+		urls["srt"] = "srt://" + net.JoinHostPort(host, portOf(s.on.srt[0].Addr())) + "?streamid=" + external
+	}
 	return urls
 }
 

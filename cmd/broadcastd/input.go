@@ -48,10 +48,10 @@ func addInputSettings(c *cobra.Command) *inputSettings {
 	s.set.IntVar(&s.MaxTracks, "max-tracks", 0, "the most tracks")
 	s.set.DurationVar(&s.group, "group-duration", 0, "least length of a group, such as 2s")
 	s.set.BoolVar(&s.RequireEncryption, "require-encryption", false, "refuse encoders that send in the clear")
-	s.set.BoolVar(&s.Record, "record", false, "keep what comes in")
-	s.set.DurationVar(&s.startover, "startover-window", 0, "how far back viewers may go")
-	s.set.StringVar(&s.Backup, "backup", "", "external id or `URL` that takes over when the encoder is lost")
-	s.set.StringVar(&s.Pull, "pull", "", "`URL` to pull from")
+	s.set.BoolVar(&s.Record, "record", false, "keep what comes in (nothing acts on it yet)")
+	s.set.DurationVar(&s.startover, "startover-window", 0, "how far back viewers may go (nothing acts on it yet)")
+	s.set.StringVar(&s.Backup, "backup", "", "external id or `URL` that takes over when the encoder is lost (nothing acts on it yet)")
+	s.set.StringVar(&s.Pull, "pull", "", "`URL` to pull from (nothing acts on it yet)")
 	return s
 }
 

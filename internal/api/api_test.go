@@ -38,7 +38,11 @@ func newTester(t testing.TB, change ...func(*Config)) *tester {
 		RelayURL:          func(*http.Request) string { return "moq://media.example:4443" },
 		CertificateHashes: func() []string { return []string{"00ff", "11ee"} },
 		Publish: func(_ *http.Request, external string) map[string]string {
-			return map[string]string{"fmp4": "http://media.example/ingest/" + external}
+			return map[string]string{
+				"fmp4": "http://media.example/ingest/" + external, "moqt": "moqt://media.example:4443/publish/" + external,
+				"rtmp": "rtmp://media.example/live/" + external, "rtmps": "rtmps://media.example/live/" + external,
+				"srt": "srt://media.example:8890?streamid=" + external,
+			}
 		},
 		OwnOrigin: func(origin string) bool { return origin == "https://media.example" },
 		Now:       func() time.Time { return ts.now },

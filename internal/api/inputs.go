@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -25,7 +26,7 @@ type LiveInput struct {
 	Settings   InputSettings     `json:"settings"`
 	CreatedAt  time.Time         `json:"createdAt"`
 	UpdatedAt  time.Time         `json:"updatedAt"`
-	Publish    map[string]string `json:"publish,omitempty" doc:"Addresses for an encoder, by protocol, without the stream key"`
+	Publish    map[string]string `json:"publish,omitempty" doc:"Addresses that the input takes an encoder at, by protocol, without the stream key"`
 	StreamKey  string            `json:"streamKey,omitempty" doc:"The stream key, in the answer that makes it and never again"`
 	Passphrase string            `json:"passphrase,omitempty" doc:"The SRT passphrase, in the answer that makes it and never again"`
 }
@@ -39,10 +40,10 @@ type InputSettings struct {
 	MaxTracks              int      `json:"maxTracks,omitempty" minimum:"0" maximum:"64" doc:"0: any that the server takes"`
 	GroupDurationMs        int      `json:"groupDurationMs,omitempty" minimum:"0" maximum:"30000" doc:"Least length of a group in milliseconds, 100 to 30000; 0: the server's"`
 	RequireEncryption      bool     `json:"requireEncryption,omitempty" doc:"Encoders that send in the clear are refused"`
-	Record                 bool     `json:"record,omitempty" doc:"Keep what comes in"`
-	StartoverWindowSeconds int      `json:"startoverWindowSeconds,omitempty" minimum:"0" maximum:"86400" doc:"How far back viewers may go; 0: not at all"`
-	Backup                 string   `json:"backup,omitempty" maxLength:"2048" doc:"External id or URL that takes over when the encoder is lost. A URL is shown without its user, password and query"`
-	Pull                   string   `json:"pull,omitempty" maxLength:"2048" doc:"URL to pull from. Shown without its user, password and query"`
+	Record                 bool     `json:"record,omitempty" doc:"Keep what comes in. Nothing acts on it yet"`
+	StartoverWindowSeconds int      `json:"startoverWindowSeconds,omitempty" minimum:"0" maximum:"86400" doc:"How far back viewers may go; 0: not at all. Nothing acts on it yet"`
+	Backup                 string   `json:"backup,omitempty" maxLength:"2048" doc:"External id or URL that takes over when the encoder is lost. A URL is shown without its user, password and query. Nothing acts on it yet"`
+	Pull                   string   `json:"pull,omitempty" maxLength:"2048" doc:"URL to pull from. Shown without its user, password and query. Nothing acts on it yet"`
 }
 
 type (
@@ -92,12 +93,25 @@ func (h *Handler) registerInputs() {
 	}, h.signNamespace)
 }
 
+// addresses leaves those of all addresses that the input takes an encoder at.
+func addresses(all map[string]string, in control.LiveInput) map[string]string {
+	maps.DeleteFunc(all, func(name, address string) bool {
+		protocol := auth.Ingest(name)
+		if name == "rtmps" {
+			protocol = auth.RTMP
+		}
+		plain := strings.HasPrefix(address, "http:") || strings.HasPrefix(address, "rtmp:")
+		return !in.Settings.AnyIngest && !in.Ingest.Takes(protocol) || in.Settings.RequireEncryption && plain
+	})
+	return all
+}
+
 func (h *Handler) inputRow(c caller, in control.LiveInput) LiveInput {
 	s := in.Settings
 	row := LiveInput{
 		ID: in.ID, ExternalID: in.External, Org: in.Org, Name: in.Name, Ingest: string(in.Ingest), Status: in.Status,
 		Namespace: strings.Join(in.Namespace(), "/"), CreatedAt: in.Created, UpdatedAt: in.Updated,
-		Publish: h.cfg.Publish(c.request, in.External),
+		Publish: addresses(h.cfg.Publish(c.request, in.External), in),
 		Settings: InputSettings{
 			AnyIngest: s.AnyIngest, Takeover: s.Takeover, MaxBitrate: s.MaxBitrate, MaxTracks: s.MaxTracks,
 			GroupDurationMs: int(s.GroupDuration.Milliseconds()), RequireEncryption: s.RequireEncryption, Record: s.Record,

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,6 +12,27 @@ import (
 
 	"github.com/broadcastd/broadcastd/internal/control"
 )
+
+// TestAddresses: an input shows the addresses that it takes an encoder at, and no
+// others.
+func TestAddresses(t *testing.T) {
+	ts := newTester(t)
+	for _, tt := range []struct{ body, want string }{
+		{`{"name":"a"}`, "[fmp4 moqt]"},
+		{`{"name":"a","ingest":"rtmp"}`, "[rtmp rtmps]"},
+		{`{"name":"a","ingest":"srt"}`, "[srt]"},
+		{`{"name":"a","ingest":"hls"}`, "[]"},
+		{`{"name":"a","ingest":"rtmp","settings":{"requireEncryption":true}}`, "[rtmps]"},
+		{`{"name":"a","settings":{"anyIngest":true}}`, "[fmp4 moqt rtmp rtmps srt]"},
+		{`{"name":"a","settings":{"anyIngest":true,"requireEncryption":true}}`, "[moqt rtmps srt]"},
+	} {
+		var made LiveInput
+		ts.want(201, ts.call("POST", "/live-inputs", tt.body), &made)
+		if got := fmt.Sprint(slices.Sorted(maps.Keys(made.Publish))); got != tt.want {
+			t.Errorf("%s: addresses for %s, want %s", tt.body, got, tt.want)
+		}
+	}
+}
 
 func TestLiveInputs(t *testing.T) {
 	ts := newTester(t)
@@ -28,7 +50,7 @@ func TestLiveInputs(t *testing.T) {
 	if got := fmt.Sprint(made.Settings.AllowFrom, made.Settings.GroupDurationMs, made.Settings.StartoverWindowSeconds); got != "[192.0.2.7/32 10.0.0.0/8] 2000 60" {
 		t.Errorf("settings are %s", got)
 	}
-	if a.Header.Get("ETag") == "" || made.Publish["fmp4"] != "http://media.example/ingest/"+made.ExternalID {
+	if a.Header.Get("ETag") == "" || made.Publish["rtmp"] != "rtmp://media.example/live/"+made.ExternalID {
 		t.Errorf("ETag %q, publish %v", a.Header.Get("ETag"), made.Publish)
 	}
 	for _, id := range []string{made.ID, made.ExternalID} {
