@@ -115,7 +115,7 @@ func (s *Service) CreateInput(ctx context.Context, n NewInput) (LiveInput, strin
 	if !slices.Contains([]auth.Ingest{auth.FMP4, auth.WHIP, auth.RTMP, auth.SRT, auth.HLS}, n.Ingest) {
 		return LiveInput{}, "", invalid("ingest", "there is no %.20q; there are fmp4, whip, rtmp, srt and hls", n.Ingest)
 	}
-	release, err := s.reserve(KindInput, n.Org, s.limit.Inputs, func() int { return countOrg(s.inputs, n.Org) })
+	release, err := s.reserve(KindInput, n.Org, s.limit.Inputs, func() int { return s.inputs.ofOrg[n.Org] })
 	if err != nil {
 		return LiveInput{}, "", err
 	}

@@ -360,3 +360,36 @@ func BenchmarkInputs(b *testing.B) {
 		}
 	}
 }
+
+// What is counted of each organisation is what there is, however it came and went.
+func TestCountsByOrganisation(t *testing.T) {
+	st := memstore.New(nil)
+	s, err := Open(t.Context(), Config{Store: st, Secrets: testSecrets()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.makeOrg(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	var last LiveInput
+	for _, org := range []string{"local", "acme", "acme", "acme"} {
+		if last, _, err = s.CreateInput(t.Context(), NewInput{Org: org, Name: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := s.RotateStreamKey(t.Context(), last.ID); err != nil { // another revision of the same
+		t.Fatal(err)
+	}
+	if err := s.DeleteInput(t.Context(), last.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(t.Context(), Config{Store: st, Secrets: testSecrets()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*Service{"written": s, "read": again} {
+		if got := fmt.Sprint(s.inputs.ofOrg, s.signing.ofOrg); got != "map[acme:2 local:1] map[acme:1 local:1]" {
+			t.Errorf("%s: inputs and signing keys of organisations are %s", name, got)
+		}
+	}
+}

@@ -158,7 +158,7 @@ func (s *Service) newSession(ctx context.Context, rec Session) (Session, error) 
 	if err := s.makeRoom(ctx, rec.Org); err != nil {
 		return Session{}, err
 	}
-	release, err := s.reserve(KindSession, rec.Org, s.limit.Sessions, func() int { return countOrg(s.sessions, rec.Org) })
+	release, err := s.reserve(KindSession, rec.Org, s.limit.Sessions, func() int { return s.sessions.ofOrg[rec.Org] })
 	if err != nil {
 		return Session{}, err
 	}
@@ -171,15 +171,14 @@ func (s *Service) newSession(ctx context.Context, rec Session) (Session, error) 
 // are as many as there may be.
 func (s *Service) makeRoom(ctx context.Context, org string) error {
 	s.mu.RLock()
+	if s.sessions.ofOrg[org] < s.limit.Sessions {
+		s.mu.RUnlock()
+		return nil
+	}
 	var oldest *Session
-	count := 0
 	for _, r := range s.sessions.rows {
-		if r.rec.Org != org {
-			continue
-		}
-		count++
 		// Those that ended go before those that never began.
-		if r.rec.Status == SessionLive || r.rec.Status == SessionPaused {
+		if r.rec.Org != org || r.rec.Status == SessionLive || r.rec.Status == SessionPaused {
 			continue
 		}
 		if oldest == nil || r.rec.goesBefore(oldest) {
@@ -187,7 +186,7 @@ func (s *Service) makeRoom(ctx context.Context, org string) error {
 		}
 	}
 	s.mu.RUnlock()
-	if count < s.limit.Sessions || oldest == nil {
+	if oldest == nil {
 		return nil
 	}
 	err := remove(ctx, s, s.sessions, oldest.ID, 0, func(r *Session) error {

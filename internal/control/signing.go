@@ -60,7 +60,7 @@ func (s *Service) CreateSigningKey(ctx context.Context, org string, alg auth.Alg
 	if err := s.needOrg(ctx, org); err != nil {
 		return SigningKey{}, err
 	}
-	release, err := s.reserve(KindSigningKey, org, s.limit.SigningKeys, func() int { return countOrg(s.signing, org) })
+	release, err := s.reserve(KindSigningKey, org, s.limit.SigningKeys, func() int { return s.signing.ofOrg[org] })
 	if err != nil {
 		return SigningKey{}, err
 	}

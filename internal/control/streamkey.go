@@ -51,7 +51,7 @@ func (s *Service) CreateStreamKey(ctx context.Context, namespace string) (key St
 	if in, err := s.Input(ctx, name); err == nil && in.External == name {
 		return StreamKey{}, "", fail(Conflict, "%s is a live input, which has a key of its own: rotate that", name)
 	}
-	release, err := s.reserve(KindStreamKey, org, s.limit.StreamKeys, func() int { return countOrg(s.streams, org) })
+	release, err := s.reserve(KindStreamKey, org, s.limit.StreamKeys, func() int { return s.streams.ofOrg[org] })
 	if err != nil {
 		return StreamKey{}, "", err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,7 +18,8 @@ type table[R any] struct {
 	rows map[string]*row[R]
 	// gone holds what was deleted here, until the watch has seen it, so that an
 	// older change does not bring it back.
-	gone map[string]uint64
+	gone  map[string]uint64
+	ofOrg map[string]int // how many rows are of each organisation
 }
 
 // A row is a record with its revision. Nobody changes one that is in a table.
@@ -48,11 +48,11 @@ type anyTable interface {
 	take(s *Service, c store.Change) (Change, bool, error)
 	prune(s *Service, seen map[string]bool, upTo uint64) []Change
 	keyPrefix() string
-	migrate(ctx context.Context, s *Service, e store.Entry) (store.Entry, error)
+	restore(ctx context.Context, s *Service, e store.Entry) error
 }
 
 func newTable[R any](k kind[R]) *table[R] {
-	return &table[R]{kind: k, rows: make(map[string]*row[R]), gone: make(map[string]uint64)}
+	return &table[R]{kind: k, rows: make(map[string]*row[R]), gone: make(map[string]uint64), ofOrg: make(map[string]int)}
 }
 
 func (t *table[R]) keyPrefix() string { return t.prefix }
@@ -73,10 +73,7 @@ func (s *Service) load(ctx context.Context) error {
 			}
 			for _, e := range page {
 				seen[e.Key] = true
-				if e, err = t.migrate(ctx, s, e); err == nil {
-					err = s.apply(store.Change{Entry: e})
-				}
-				faults = append(faults, err)
+				faults = append(faults, t.restore(ctx, s, e))
 			}
 			if len(page) < store.MaxPage {
 				break
@@ -126,16 +123,23 @@ func (t *table[R]) take(s *Service, c store.Change) (Change, bool, error) {
 			return Change{}, false, err
 		}
 	}
+	change, news := t.takeRecord(s, c, id, rec)
+	return change, news, nil
+}
+
+// takeRecord takes a change into memory whose record was read, nil if it is a
+// deletion, unless it is known.
+func (t *table[R]) takeRecord(s *Service, c store.Change, id string, rec *R) (Change, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.Deleted && t.gone[id] == c.Revision {
 		delete(t.gone, id) // the watch has come to it
-		return Change{}, false, nil
+		return Change{}, false
 	}
 	if t.known(id, c.Revision) {
-		return Change{}, false, nil
+		return Change{}, false
 	}
-	return t.put(id, rec, c.Revision), true, nil
+	return t.put(id, rec, c.Revision), true
 }
 
 // known says whether memory has a revision of a record, or a later one.
@@ -158,6 +162,9 @@ func (t *table[R]) put(id string, rec *R, rev uint64) Change {
 	if r, ok := t.rows[id]; ok {
 		old = &r.rec
 		c.Org = t.org(old)
+		if t.ofOrg[c.Org]--; t.ofOrg[c.Org] == 0 {
+			delete(t.ofOrg, c.Org)
+		}
 	}
 	if rec == nil {
 		delete(t.rows, id)
@@ -165,6 +172,7 @@ func (t *table[R]) put(id string, rec *R, rev uint64) Change {
 		t.rows[id] = &row[R]{*rec, rev}
 		delete(t.gone, id)
 		c.Org = t.org(rec)
+		t.ofOrg[c.Org]++
 	}
 	if t.index != nil {
 		t.index(old, rec)
@@ -368,96 +376,27 @@ func (s *Service) reserve(kind, org string, most int, count func() int) (release
 	}, nil
 }
 
-// countOrg returns how many rows are of an organisation. s.mu is held.
-func countOrg[R any](t *table[R], org string) (n int) {
-	for _, r := range t.rows {
-		if t.org(&r.rec) == org {
-			n++
+// restore takes in a record as the store holds it, and brings it to the present
+// version, in the store too.
+func (t *table[R]) restore(ctx context.Context, s *Service, e store.Entry) error {
+	id := strings.TrimPrefix(e.Key, t.prefix)
+	s.mu.RLock()
+	known := t.known(id, e.Revision)
+	s.mu.RUnlock()
+	if known {
+		return nil
+	}
+	rec, err := t.decode(e)
+	if errors.Is(err, errOlder) {
+		if e, err = t.migrate(ctx, s, e); err == nil {
+			rec, err = t.decode(e)
 		}
 	}
-	return n
-}
-
-// maxRecord bounds a record in bytes, as it is kept.
-const maxRecord = 128 << 10
-
-// envelope is how a record is kept.
-type envelope struct {
-	Schema int             `json:"schema"`
-	Record json.RawMessage `json:"record"`
-}
-
-func (k *kind[R]) encode(rec *R) ([]byte, error) {
-	text, err := json.Marshal(rec)
 	if err != nil {
-		return nil, invalid("", "it cannot be written as JSON")
+		return err
 	}
-	if len(text) > maxRecord {
-		return nil, fail(Exhausted, "the %s would have %d bytes, at most %d", k.name, len(text), maxRecord)
+	if c, news := t.takeRecord(s, store.Change{Entry: e}, id, rec); news {
+		s.hooks.call(c)
 	}
-	return json.Marshal(envelope{k.schema, text})
-}
-
-// decode reads a record of the present version.
-func (k *kind[R]) decode(e store.Entry) (*R, error) {
-	version, text, err := k.open(e)
-	if err != nil {
-		return nil, err
-	}
-	if version != k.schema {
-		return nil, fmt.Errorf("control: %s has version %d, want %d", e.Key, version, k.schema)
-	}
-	rec := new(R)
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields() // they would be lost with the next write
-	if err := dec.Decode(rec); err != nil {
-		return nil, fmt.Errorf("control: %s is no %s", e.Key, k.name) // err may quote what it holds
-	}
-	if id := k.id(rec); k.prefix+id != e.Key {
-		return nil, fmt.Errorf("control: %s holds a %s of another id", e.Key, k.name)
-	}
-	if k.check != nil {
-		if err := k.check(rec); err != nil {
-			return nil, fmt.Errorf("control: %s: %w", e.Key, err)
-		}
-	}
-	return rec, nil
-}
-
-// ErrNewer reports a record that a newer version of broadcastd has written.
-var ErrNewer = errors.New("control: the state was written by a newer version of broadcastd")
-
-func (k *kind[R]) open(e store.Entry) (version int, text json.RawMessage, err error) {
-	var env envelope
-	if err := json.Unmarshal(e.Value, &env); err != nil || env.Schema < 1 || env.Record == nil {
-		return 0, nil, fmt.Errorf("control: %s is no record", e.Key)
-	}
-	if env.Schema > k.schema {
-		return 0, nil, fmt.Errorf("%w: %s has version %d of its records, this one reads up to %d; run the newer version, or restore a copy of the state directory from before",
-			ErrNewer, e.Key, env.Schema, k.schema)
-	}
-	return env.Schema, env.Record, nil
-}
-
-// migrate brings a record to the present version, in the store too.
-func (t *table[R]) migrate(ctx context.Context, s *Service, e store.Entry) (store.Entry, error) {
-	version, text, err := t.open(e)
-	if err != nil || version == t.schema {
-		return e, err
-	}
-	for ; version < t.schema; version++ {
-		if text, err = t.migrations[version-1](text); err != nil {
-			return e, fmt.Errorf("control: %s cannot be brought from version %d to %d: %w", e.Key, version, version+1, err)
-		}
-	}
-	if e.Value, err = json.Marshal(envelope{t.schema, text}); err != nil {
-		return e, err
-	}
-	if _, err := t.decode(e); err != nil {
-		return e, err
-	}
-	if e.Revision, err = s.cfg.Store.Put(ctx, e.Key, e.Value, e.Revision); err != nil {
-		return e, failed("write "+e.Key+" in its new version", err)
-	}
-	return e, nil
+	return nil
 }

@@ -229,7 +229,7 @@ func (s *Service) RevokeToken(ctx context.Context, org, jti string, expires time
 	if r, ok := get(s, s.tokens, t.key()); ok {
 		return r.rec.Expires, nil
 	}
-	release, err := s.reserve(KindToken, org, maxRevokedTokens, func() int { return countOrg(s.tokens, org) })
+	release, err := s.reserve(KindToken, org, maxRevokedTokens, func() int { return s.tokens.ofOrg[org] })
 	if err != nil {
 		return time.Time{}, err
 	}
