@@ -41,6 +41,10 @@ const (
 // tries with less and less, but not for the last few.
 const someRoom = 1 << 10
 
+// partHeader is how much of an object the relay may have read and not have for
+// its readers yet: the beginning of a header.
+const partHeader = 64
+
 // follow watches a connection.
 func (sc *scene) follow(server *conn) {
 	o := &outflow{sc: sc, c: server}
@@ -150,7 +154,7 @@ func (f *flow) starved(now time.Time) bool {
 		f.due, f.since = f.lane.out.e.send.read-f.lane.header, now
 	}
 	e := &end{c: f.h.from, st: f.h.st, send: f.h}
-	return written < f.due && e.room() >= someRoom &&
+	return written+partHeader < f.due && e.room() >= someRoom &&
 		now.Sub(f.since) > late && now.Sub(f.h.from.roomAt) > late && now.Sub(f.h.roomAt) > late
 }
 
