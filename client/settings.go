@@ -23,9 +23,9 @@ type InputSettings struct {
 	Record bool `json:"record,omitempty"`
 	// StartoverWindowSeconds is how far back viewers may go.
 	StartoverWindowSeconds int `json:"startoverWindowSeconds,omitempty"`
-	// Backup is the external id or the URL that takes over when the encoder is
-	// lost, and Pull the URL that an input of the kind HLS pulls from. URLs are
-	// shown without user, password and query.
+	// Backup is the external id of the live input whose media goes out while the
+	// encoder brings none, and Pull the URL that an input of the kind HLS pulls
+	// from. URLs are shown without user, password and query.
 	Backup string `json:"backup,omitempty"`
 	Pull   string `json:"pull,omitempty"`
 }

@@ -26,6 +26,7 @@ type Conn struct {
 	log    *slog.Logger
 	rate   rateLimit
 	fresh  bool      // nothing was written yet
+	video  bool      // it has added a track with pictures
 	jumped time.Time // when Discontinuity was last passed on
 
 	once sync.Once
@@ -67,9 +68,12 @@ func (c *Conn) AddTrack(name string, h cmaf.Header) (cmaf.Sink, error) {
 		return nil, err
 	}
 	s.resume()
-	f := &trackSink{c: c}
-	if err := s.addTrack(f, name, h); err != nil {
-		return nil, err
+	c.video = c.video || h.Kind == cmaf.KindVideo
+	f := &trackSink{c: c, name: name, header: h, turn: s.turn - 1}
+	if !s.backedUp() { // else it has its track when the session comes back to it
+		if err := s.bind(f); err != nil {
+			return nil, err
+		}
 	}
 	if begun {
 		c.log.Info("broadcast began")
@@ -131,19 +135,45 @@ func (c *Conn) locked(f func(*session) error) error {
 // Event implements cmaf.Broadcast. Before the first track there is nobody to
 // tell, and it does nothing.
 func (c *Conn) Event(e cmaf.Event) error {
-	return c.locked(func(s *session) error { return s.b.Event(e) })
+	err := c.locked(func(s *session) error {
+		if s.backedUp() {
+			return nil
+		}
+		return s.b.Event(e)
+	})
+	c.r.forOthers(c.name, func(s *session) {
+		if s.backedUp() {
+			s.b.Event(e) //nolint:errcheck // the other session's own calls tell
+		}
+	})
+	return err
 }
 
 // Discontinuity implements cmaf.Broadcast. Renditions that come in bodies of
 // their own each find that their times jump; the first one tells for all.
 func (c *Conn) Discontinuity(reason string) {
+	told := false
 	c.locked(func(s *session) error { //nolint:errcheck // the next chunk tells
 		c.fresh = false
 		if now := time.Now(); now.Sub(c.jumped) > jumpTogether {
-			c.jumped = now
-			s.b.Discontinuity(reason)
+			c.jumped, told = now, true
+			if !s.backedUp() {
+				s.b.Discontinuity(reason)
+			}
 		}
 		return nil
+	})
+	if told {
+		c.tellOthers(reason)
+	}
+}
+
+// tellOthers passes a discontinuity on to the sessions that this input backs up.
+func (c *Conn) tellOthers(reason string) {
+	c.r.forOthers(c.name, func(s *session) {
+		if s.backedUp() {
+			s.b.Discontinuity(reason)
+		}
 	})
 }
 
@@ -153,8 +183,15 @@ const jumpTogether = 2 * time.Second
 // Anchor implements cmaf.Broadcast.
 func (c *Conn) Anchor(media cmaf.Time, wall time.Time) {
 	c.locked(func(s *session) error { //nolint:errcheck // the next chunk tells
-		s.b.Anchor(media, wall)
+		if !s.backedUp() {
+			s.b.Anchor(media, wall)
+		}
 		return nil
+	})
+	c.r.forOthers(c.name, func(s *session) {
+		if s.backedUp() {
+			s.b.Anchor(media, wall)
+		}
 	})
 }
 
@@ -180,7 +217,8 @@ func (c *Conn) Pause(extra time.Duration) {
 		if s.observer != nil && s.deadline.IsZero() {
 			s.observer.Lost()
 		}
-		s.deadline = time.Now().Add(s.r.cfg.Grace + extra)
+		now := time.Now()
+		s.deadline = now.Add(s.r.cfg.Grace + extra + s.patience(now))
 		for _, t := range s.tracks {
 			t.began = cmaf.Time{}
 		}
@@ -205,8 +243,11 @@ func (c *Conn) Media() (longest time.Duration) {
 
 // A trackSink feeds one track of the session from one connection.
 type trackSink struct {
-	c *Conn
-	t *sessionTrack
+	c      *Conn
+	name   string
+	header cmaf.Header
+	turn   uint64        // the session's, when it had its track; see session.bind
+	t      *sessionTrack // nil: it never had
 }
 
 // WriteChunk implements cmaf.Sink.
@@ -214,28 +255,53 @@ func (f *trackSink) WriteChunk(ch cmaf.Chunk) error {
 	if err := f.c.lock(); err != nil {
 		return err
 	}
-	s, t := f.c.s, f.t
-	defer s.mu.Unlock()
-	if t.feeder != f {
-		return ErrReplaced // another Sink of the same connection took the track
+	jumped, err := f.write(ch)
+	f.c.s.mu.Unlock()
+	if err != nil {
+		return err
 	}
-	if f.c.fresh {
-		f.c.fresh = false
-		if !t.continues(ch) {
-			f.c.jumped = time.Now()
-			s.b.Discontinuity("a new connection of the input")
-		}
+	if jumped {
+		f.c.tellOthers(newConnection)
 	}
-	now := time.Now()
+	f.c.r.forOthers(f.c.name, func(s *session) { s.other(f.name, f.header, ch) })
+	return nil
+}
+
+const newConnection = "a new connection of the input"
+
+// write hands ch on, with the session locked. It says whether times jump with it.
+func (f *trackSink) write(ch cmaf.Chunk) (jumped bool, err error) {
+	s, now := f.c.s, time.Now()
+	if f.turn == s.turn && f.t.feeder != f {
+		return false, ErrReplaced // another Sink of the same connection took the track
+	}
 	if !f.c.rate.take(now, len(ch.Data)) {
 		err := fmt.Errorf("%w: more than %d bit/s", ErrBitrate, f.c.rate.bits)
 		s.end(err)
-		return err
+		return false, err
 	}
+	s.resume()
+	if !s.mine(f, ch, now) {
+		return false, nil
+	}
+	if err := s.bind(f); err != nil {
+		return false, err
+	}
+	if f.c.fresh {
+		f.c.fresh = false
+		if jumped = !f.t.continues(ch); jumped {
+			f.c.jumped = now
+			s.b.Discontinuity(newConnection)
+		}
+	}
+	return jumped, s.put(f.t, ch, now)
+}
+
+// put hands ch on to its track.
+func (s *session) put(t *sessionTrack, ch cmaf.Chunk, now time.Time) error {
 	if err := s.sweep(now); err != nil {
 		return err
 	}
-	s.resume()
 	t.end = cmaf.Time{Ticks: ch.End(), Scale: t.header.Timescale}
 	if t.began.Scale == 0 {
 		t.began = cmaf.Time{Ticks: ch.DecodeTime, Scale: t.header.Timescale}
@@ -260,7 +326,7 @@ func (f *trackSink) Close() error {
 		return nil // the session closes its own tracks
 	}
 	defer f.c.s.mu.Unlock()
-	if f.t.feeder == f {
+	if f.t != nil && f.t.feeder == f {
 		f.t.drop(time.Now())
 	}
 	return nil

@@ -53,6 +53,11 @@ type Limits struct {
 	MaxBitrate int64
 	// Takeover says what becomes of a second connection.
 	Takeover Takeover
+	// Backup is the name of the input whose media goes out while this one brings
+	// none. It is asked for when the session begins. Empty: there is none.
+	Backup string
+	// Stall is how long that is. Zero means 2 s.
+	Stall time.Duration
 }
 
 // A Takeover says what becomes of a connection that comes while another one

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,7 +60,9 @@ type Registry struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session
+	backed   map[string][]*session // by the names of their backups
 	stopped  bool
+	backups  atomic.Int64  // how many sessions are in backed
 	wake     chan struct{} // one slot: a deadline came nearer
 }
 
@@ -68,6 +71,7 @@ type metrics struct {
 	connections prometheus.Counter
 	takeovers   prometheus.Counter
 	lost        prometheus.Counter
+	switches    prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -85,6 +89,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lost: f.NewCounter(prometheus.CounterOpts{
 			Name: "broadcastd_ingest_lost_total", Help: "Broadcasts ended because their input did not return.",
 		}),
+		switches: f.NewCounter(prometheus.CounterOpts{
+			Name: "broadcastd_ingest_backup_switches_total", Help: "Changes of broadcasts from their input to its backup, and back.",
+		}),
 	}
 }
 
@@ -98,6 +105,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		cfg:      cfg,
 		metrics:  newMetrics(cfg.Metrics),
 		sessions: make(map[string]*session),
+		backed:   make(map[string][]*session),
 		wake:     make(chan struct{}, 1),
 	}, nil
 }
@@ -246,6 +254,16 @@ func (r *Registry) remove(s *session) {
 		delete(r.sessions, s.name)
 		r.metrics.sessions.Dec()
 	}
+	if s.backup == nil {
+		return
+	}
+	list := slices.Clone(r.backed[s.backup.name]) // forOthers may read the old one
+	list = slices.DeleteFunc(list, func(o *session) bool { return o == s })
+	r.backed[s.backup.name] = list
+	if len(list) == 0 {
+		delete(r.backed, s.backup.name)
+	}
+	r.backups.Add(-1)
 }
 
 func (r *Registry) nudge() {

@@ -24,6 +24,8 @@ type session struct {
 	owner    *Conn     // the connection that feeds it, or did last
 	deadline time.Time // when it ends unless its input goes on; zero: it does
 	tracks   map[string]*sessionTrack
+	turn     uint64  // counts changes between the input and its backup
+	backup   *backup // nil: it has none
 	ended    bool
 }
 
@@ -179,5 +181,6 @@ func (s *session) open(ctx context.Context, c *Conn) error {
 	s.b, s.since = b, time.Now()
 	s.observer, _ = b.(Observer)
 	c.log = bindLog(c.log, b)
+	s.backUp(c)
 	return nil
 }

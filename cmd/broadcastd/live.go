@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,19 +114,15 @@ func (l liveStates) State(id string) (control.LiveState, bool) {
 // limits returns what an input may do.
 func (s *server) limits(name string) ingest.Limits {
 	set := s.settings(name)
-	return ingest.Limits{MaxTracks: set.MaxTracks, MaxBitrate: set.MaxBitrate, Takeover: ingest.Takeover(set.Takeover)}
+	return ingest.Limits{
+		MaxTracks: set.MaxTracks, MaxBitrate: set.MaxBitrate, Takeover: ingest.Takeover(set.Takeover),
+		Backup: s.backupOf(name, set.Backup), Stall: s.cfg.Ingest.Stall,
+	}
 }
 
 // settings returns those of an input by its name in the ingest; an ad-hoc one has none.
 func (s *server) settings(name string) control.InputSettings {
-	_, external, ok := strings.Cut(name, "/")
-	if !ok {
-		external = name
-	}
-	in, err := s.control.Input(context.Background(), external)
-	if err != nil {
-		return control.InputSettings{}
-	}
+	in, _ := s.liveInput(name)
 	return in.Settings
 }
 

@@ -88,6 +88,7 @@ type Auth struct {
 // Ingest configures inputs.
 type Ingest struct {
 	Grace time.Duration // how long a lost input may take to return
+	Stall time.Duration // how long an input may bring nothing before its backup goes out
 }
 
 // Metrics configures /metrics.

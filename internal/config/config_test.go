@@ -78,7 +78,7 @@ func TestEveryKey(t *testing.T) {
 		"webrtc.listen": "127.0.0.1:5", "admin.listen": "127.0.0.1:6", "public_url": "https://live.example",
 		"moq.public": "https://live.example:4443", "moq.join": "strict",
 		"moq.drain_uri": "moqt://other.example:4443", "moq.drain_timeout": "30s", "moq.cache_bytes": "512MiB", "tls.cert": "c.pem", "tls.key": "k.pem",
-		"group_duration": "2s", "ingest.grace": "7s", "pulls": "[{name: a, url: 'https://b.example/x.m3u8', headers: {X-Key: k}}]", "pull.allow": "[10.1.0.0/16]",
+		"group_duration": "2s", "ingest.grace": "7s", "ingest.stall": "3s", "pulls": "[{name: a, url: 'https://b.example/x.m3u8', headers: {X-Key: k}}]", "pull.allow": "[10.1.0.0/16]",
 		"auth.jwks": "https://keys.example/jwks.json", "auth.callback": "https://auth.example/ask", "auth.callback_secret": "s", "auth.loopback": "false", "trusted_proxies": "[10.0.0.0/8, '::1']",
 		"metrics.stream_label": "5", "log.level": "debug", "log.format": "json",
 	}

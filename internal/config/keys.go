@@ -134,6 +134,12 @@ func Keys(stateDir string) []Key {
 			set: func(c *Config, v string) error { return setDuration(&c.Ingest.Grace, v, 0, 5*time.Minute) },
 		},
 		{
+			Name: "ingest.stall", Default: "2s", Help: "how long an input may bring nothing before its backup takes over, 500ms to 1m",
+			set: func(c *Config, v string) error {
+				return setDuration(&c.Ingest.Stall, v, 500*time.Millisecond, time.Minute)
+			},
+		},
+		{
 			Name: "pulls", List: true, Help: "HLS presentations, RTMP and SRT streams to pull: a list of name and url, for the broadcast stream/local/name",
 			set: func(c *Config, v string) error { return setPulls(&c.Pulls, v) },
 		},
