@@ -2,16 +2,12 @@ package mpegts
 
 import (
 	"bytes"
-	"time"
 
 	"github.com/broadcastd/broadcastd/cmaf"
 )
 
 const (
-	aacSamples = 1024 // in a frame
-	// audioSlack is how far a PTS may lie from the time that counting samples
-	// gives: PTS are rounded, and come from clocks that jitter.
-	audioSlack = 30 * time.Millisecond
+	aacSamples = 1024      // in a frame
 	maxADTS    = 1<<13 - 1 // bytes of a frame with its header
 )
 
@@ -20,16 +16,13 @@ const (
 type aac struct {
 	s      *stream
 	config [2]byte // AudioSpecificConfig of the header
-	scale  uint32
 
 	buf     []byte // what is left of the frames so far
 	stamped bool   // at is that of the first frame that begins at stampAt or later
 	stampAt int
 	at      int64
 
-	begun bool
-	next  int64 // where the next frame begins, ticks of scale
-	skip  int64 // frames to leave out, whose time others had
+	counted
 }
 
 func newAAC(s *stream) elementary { return &aac{s: s} }
@@ -97,7 +90,7 @@ func (a *aac) frame(at int, h adts, body []byte) error {
 	}
 	if a.stamped && at >= a.stampAt {
 		a.stamped = false
-		a.restamp()
+		a.restamp(a.s, a.at, aacSamples)
 	}
 	if !a.begun {
 		a.s.drop()
@@ -120,35 +113,8 @@ func (a *aac) configure(h adts) error {
 		a.s.d.c.Log.Warn("audio configuration is not understood", "pid", a.s.pid, "err", err)
 		return nil
 	}
-	if a.begun {
-		a.next = cmaf.Time{Ticks: a.next, Scale: a.scale}.In(header.Timescale).Ticks
-	}
-	a.scale = header.Timescale
+	a.rescale(header.Timescale)
 	return a.s.setHeader(header)
-}
-
-// restamp holds the counted time to the PTS of the next frame. Small steps
-// back and forth are jitter; beyond them the PTS is right. Where it lies ahead
-// there is a hole; where it lies back, frames are left out until it has caught
-// up, as where a splice makes audio overlap.
-func (a *aac) restamp() {
-	want := cmaf.Time{Ticks: a.at, Scale: clockRate}.In(a.scale).Ticks
-	if !a.begun {
-		a.begun, a.next, a.skip = true, want, 0
-		return
-	}
-	off := cmaf.Time{Ticks: want - a.next, Scale: a.scale}
-	catching := a.skip > 0
-	a.skip = 0
-	switch d := off.Duration(); {
-	case d.Abs() > jumpThreshold:
-		a.s.d.jump(a.s, off.In(clockRate).Ticks)
-		a.next = want
-	case d > audioSlack:
-		a.next = want
-	case d < -audioSlack || catching && d < 0:
-		a.skip = (-off.Ticks + aacSamples/2) / aacSamples
-	}
 }
 
 // An adts is a header of ADTS, ISO/IEC 14496-3 section 1.A.2.2.

@@ -17,12 +17,21 @@ const (
 	clockWrap = 1 << 33
 )
 
+// now returns the time that was read last, false before the first.
+func (c *Clock) now() (int64, bool) { return c.last.Load(), c.begun.Load() }
+
+// near is unwrap for a time that is not the stream's own: the next time is held
+// to the one before.
+func (c *Clock) near(t int64) int64 {
+	last := c.last.Load()
+	// The difference as a signed number of 33 bits.
+	return last + ((t-last)&(clockWrap-1) ^ (clockWrap / 2) - clockWrap/2)
+}
+
 // unwrap returns t on the side of the wrap that is nearest to the time before.
 func (c *Clock) unwrap(t int64) int64 {
 	if c.begun.Load() {
-		last := c.last.Load()
-		// The difference as a signed number of 33 bits.
-		t = last + ((t-last)&(clockWrap-1) ^ (clockWrap / 2) - clockWrap/2)
+		t = c.near(t)
 	}
 	c.last.Store(t)
 	c.begun.Store(true)

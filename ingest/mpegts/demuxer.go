@@ -69,6 +69,7 @@ type Demuxer struct {
 	prog   program // number 0: none yet
 	listed []listing
 	list   []*stream
+	data   []*dataStream
 	gate   gate
 	jumps  jumps
 	stats  Stats
@@ -137,6 +138,12 @@ func (d *Demuxer) endBody() error {
 	d.pat.reset()
 	d.pmt.reset()
 	for _, s := range d.list {
+		if err := s.pes.restart(); err != nil {
+			return err
+		}
+	}
+	for _, s := range d.data {
+		s.cues.reset()
 		if err := s.pes.restart(); err != nil {
 			return err
 		}
@@ -212,6 +219,11 @@ func (d *Demuxer) packet(b []byte) error {
 		}
 		return err
 	}
+	for _, s := range d.data {
+		if s.pid == p.pid && !p.scrambled {
+			return s.write(p)
+		}
+	}
 	return nil
 }
 
@@ -257,7 +269,17 @@ func (d *Demuxer) setStreams(listed []listing) error {
 	var list []*stream
 	count := map[cmaf.Kind]int{}
 	var left []string
+	var data []*dataStream
 	for _, l := range listed {
+		if isData(l) && len(data) < maxDataStream {
+			i := slices.IndexFunc(d.data, func(s *dataStream) bool { return s.listing == l })
+			if i < 0 {
+				data = append(data, newDataStream(d, l))
+			} else {
+				data = append(data, d.data[i])
+			}
+			continue
+		}
 		codec, ok := codecOf(l)
 		if !ok || len(list) == maxStreams {
 			left = append(left, l.String())
@@ -274,7 +296,7 @@ func (d *Demuxer) setStreams(listed []listing) error {
 		count[codec.kind]++
 	}
 	old := d.list
-	d.list = list
+	d.list, d.data = list, data
 	for _, s := range old {
 		err := errors.Join(s.pes.restart(), s.pes.out.close(), s.end())
 		if err != nil {

@@ -3,8 +3,8 @@
 //
 // A Demuxer is pushed, like cmaf.Demuxer: Write takes bytes in pieces of any
 // size and hands on each picture and audio frame when it is known to be whole.
-// One program is taken, of which H.264, HEVC and AAC in ADTS; codecOf is the
-// table.
+// One program is taken, of which H.264, HEVC, AAC in ADTS and Opus; codecOf is the
+// table. SCTE-35 and KLV become events at their times.
 //
 // # What becomes of the media
 //

@@ -18,6 +18,7 @@ func FuzzDemuxer(f *testing.F) {
 		in := fixture(f, filepath.Base(file))
 		f.Add(in[:min(len(in), 60*packetSize)], uint16(100))
 	}
+	f.Add(dataStreams(), uint16(100))
 	f.Fuzz(func(t *testing.T, in []byte, n uint16) {
 		a, _, errA := demux(in, 0)
 		b, _, errB := demux(in, int(n%2000)+1)

@@ -10,6 +10,7 @@ const (
 	tablePMT = 2
 
 	maxSection = 1024 // of a PAT or PMT, section 2.4.4.4
+	minPrivate = 14   // of a splice_info_section with its checksum
 	maxPMTs    = 64   // elementary streams that one program may list
 )
 
@@ -17,6 +18,9 @@ const (
 type sections struct {
 	buf  []byte // one section so far; at most maxSection bytes
 	live bool   // buf began at the start of a section
+	// short takes private sections, which have no version and may be longer, and
+	// hands them on whole.
+	short bool
 }
 
 // write takes a packet's payload and calls section for each section with a
@@ -55,7 +59,7 @@ func (s *sections) add(p []byte, section func(byte, []byte) error) error {
 		if len(s.buf) >= 3 {
 			want = 3 + int(binary.BigEndian.Uint16(s.buf[1:])&0x0fff)
 		}
-		if want > maxSection {
+		if want > maxSection && !s.short {
 			s.reset()
 			return nil
 		}
@@ -67,6 +71,14 @@ func (s *sections) add(p []byte, section func(byte, []byte) error) error {
 		}
 		whole := s.buf
 		s.buf = s.buf[:0]
+		if s.short {
+			if len(whole) >= minPrivate && crc32MPEG(whole) == 0 {
+				if err := section(whole[0], whole); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		// Long form, in force now, with a right checksum.
 		if len(whole) >= 12 && whole[1]&0x80 != 0 && whole[5]&1 != 0 && crc32MPEG(whole) == 0 {
 			if err := section(whole[0], whole[3:len(whole)-4]); err != nil {
@@ -115,6 +127,7 @@ type listing struct {
 	pid          uint16
 	typ          uint8  // stream_type, section 2.4.4.10
 	registration uint32 // format_identifier of section 2.6.8; 0: none
+	opus         uint8  // channel configuration of Opus, in its extension descriptor; see opusHeader
 	language     string // ISO 639-2, section 2.6.18; empty: none
 }
 
@@ -155,11 +168,30 @@ func (l *listing) parseDescriptors(p []byte) {
 		switch tag, body := p[0], p[2:n]; {
 		case tag == 5 && len(body) >= 4:
 			l.registration = binary.BigEndian.Uint32(body)
+		case tag == 0x26 && len(body) >= 3 && l.registration == 0: // metadata, section 2.6.60
+			l.registration = metadataFormat(body)
+		case tag == 0x7f && len(body) >= 2 && body[0] == 0x80: // extension, of Opus
+			l.opus = body[1]
 		case tag == 10 && len(body) >= 3:
 			l.language = language(body[:3])
 		}
 		p = p[n:]
 	}
+}
+
+// metadataFormat returns the format_identifier in a metadata descriptor, 0 if it
+// has none.
+func metadataFormat(p []byte) uint32 {
+	if binary.BigEndian.Uint16(p) == 0xffff { // an application format of its own
+		if len(p) < 7 {
+			return 0
+		}
+		p = p[4:]
+	}
+	if p = p[2:]; len(p) >= 5 && p[0] == 0xff {
+		return binary.BigEndian.Uint32(p[1:])
+	}
+	return 0
 }
 
 // language returns a code of three lower-case letters, empty for anything else

@@ -23,6 +23,10 @@ func codecOf(l listing) (streamCodec, bool) {
 		return streamCodec{cmaf.KindVideo, func(s *stream) elementary { return newVideo(s, hevc{}) }}, true
 	case typeADTS:
 		return streamCodec{cmaf.KindAudio, newAAC}, true
+	case typePrivate:
+		if l.registration == formatOpus && l.opus <= 8 {
+			return streamCodec{cmaf.KindAudio, newOpus}, true
+		}
 	}
 	return streamCodec{}, false
 }

@@ -359,6 +359,7 @@ func (s *Server) serve(ctx context.Context, l *Listener, req gosrt.ConnRequest, 
 	}
 	s.metrics.conns.Inc()
 	defer s.metrics.conns.Dec()
+	log.Info("SRT connection accepted", "encrypted", a.passphrase != "")
 	k := newLink(conn, a.passphrase != "", limits{s.cfg.Idle, s.cfg.MaxRate, s.cfg.MaxBuffer, s.cfg.MaxQueue})
 	defer l.watcher.add(k)()
 	to := s.cfg.Sessions.Connect(a.Name(), ingest.Peer{

@@ -47,7 +47,7 @@ type row struct {
 func (r row) String() string { return r.protocol + "/" + r.clip.String() }
 
 // rows are the matrix.
-func rows() []row { return slices.Concat(rtmpRows(), mediaMTXRows()) }
+func rows() []row { return slices.Concat(rtmpRows(), srtRows(), mediaMTXRows()) }
 
 // literal is a text as a regular expression.
 func literal(text string) *regexp.Regexp { return regexp.MustCompile(regexp.QuoteMeta(text)) }
