@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -57,7 +58,11 @@ func (s *server) allowSRT(ctx context.Context, a srt.Attempt) (srt.Admission, er
 		Protocol: auth.SRT, Remote: a.Remote, Name: a.Name, StreamKey: a.StreamKey, Encrypted: a.Encrypted,
 	})
 	if err != nil {
-		return nil, &srt.Refusal{Code: srtCode(err), Err: err}
+		code := srtCode(err)
+		if _, right := errors.AsType[*auth.RefusedError](err); code == srt.Forbidden && a.StreamKey == "" && !right {
+			code = srt.Unauthorized // a key may help
+		}
+		return nil, &srt.Refusal{Code: code, Err: err}
 	}
 	return admission, nil
 }

@@ -52,6 +52,10 @@ func ParseStreamID(s string) (StreamID, error) {
 	}
 	var id StreamID
 	var err error
+	// ffmpeg passes on what was escaped for its URL.
+	if plain, ok := strings.CutPrefix(s, "%23!"); ok {
+		s = "#!" + plain
+	}
 	if rest, ok := strings.CutPrefix(s, "#!"); ok {
 		id, err = parseStandard(rest)
 	} else {

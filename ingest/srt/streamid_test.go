@@ -18,6 +18,7 @@ func TestParseStreamID(t *testing.T) {
 		{in: "cam:a:b", want: StreamID{Name: "cam", Key: "a:b"}},
 		{in: "#!::r=lv_1,m=publish,u=me,s=sk", want: StreamID{Name: "lv_1", User: "me", Key: "sk"}},
 		{in: "#!::s=sk=,m=publish,t=stream,h=live.example,x=1,r=lv_1", want: StreamID{Name: "lv_1", Key: "sk="}},
+		{in: "%23!::r=cam,m=publish,s=sk", want: StreamID{Name: "cam", Key: "sk"}},
 		{in: "#!::r=cam,m=request", want: StreamID{Name: "cam", Play: true}},
 		{in: "#!::r=cam", want: StreamID{Name: "cam", Play: true}},
 		{in: "publish:cam", want: StreamID{Name: "cam"}},
