@@ -52,8 +52,8 @@ func (g *guard) refusal() Code { return Code(g.refused.Load()) }
 func (g *guard) established()  { g.settled.Store(true) }
 
 func (g *guard) close() {
-	g.up.Close()
-	g.down.Close()
+	g.up.Close()   //nolint:errcheck // nothing is lost with them
+	g.down.Close() //nolint:errcheck // as above
 }
 
 // abort makes gosrt give up a handshake, which it does not do by itself before
