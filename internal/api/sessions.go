@@ -26,7 +26,7 @@ type Session struct {
 	PeakViewers      int            `json:"peakViewers"`
 	Metadata         map[string]any `json:"metadata"`
 	CustomProperties map[string]any `json:"customProperties"`
-	EndReason        string         `json:"endReason,omitempty" doc:"finished, lost, replaced, closed, revoked, error or interrupted"`
+	EndReason        string         `json:"endReason,omitempty" doc:"finished, lost, replaced, closed, revoked, bitrate where it brought more than maxBitrate, error or interrupted"`
 	CreatedAt        time.Time      `json:"createdAt"`
 	UpdatedAt        time.Time      `json:"updatedAt"`
 	StartedAt        time.Time      `json:"startedAt,omitzero"`

@@ -126,7 +126,7 @@ func (s *Service) inputStatus(org, external string) string {
 			return InputLive
 		}
 	}
-	if last, ok := s.sessions.rows[r.latest]; ok && last.rec.EndReason == EndError {
+	if last, ok := s.sessions.rows[r.latest]; ok && (last.rec.EndReason == EndError || last.rec.EndReason == EndBitrate) {
 		return InputErrored
 	}
 	return InputIdle

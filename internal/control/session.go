@@ -51,6 +51,7 @@ const (
 	EndClosed      = "closed"      // the API said so
 	EndRevoked     = "revoked"     // its key counts no longer
 	EndError       = "error"       // what came could not be used
+	EndBitrate     = "bitrate"     // it brought more than the input's maxBitrate
 	EndInterrupted = "interrupted" // the daemon stopped
 )
 

@@ -97,7 +97,12 @@ func inBubble(t *testing.T, cfg Config, f func(*testing.T, *world)) {
 		if w.s, err = New(cfg); err != nil {
 			t.Fatal(err)
 		}
-		if w.inputs, err = ingest.NewRegistry(ingest.Config{Opener: w.s}); err != nil {
+		if w.inputs, err = ingest.NewRegistry(ingest.Config{Opener: w.s, Limits: func(name string) ingest.Limits {
+			if name == "loud" {
+				return ingest.Limits{MaxBitrate: 8000}
+			}
+			return ingest.Limits{}
+		}}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

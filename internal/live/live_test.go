@@ -323,6 +323,21 @@ func TestPastIsBounded(t *testing.T) {
 	})
 }
 
+// A session says which limit it hit.
+func TestEndsAtItsLimit(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, w *world) {
+		s := add(t, w.inputs.Connect("loud", ingest.Peer{Protocol: "fmp4"}), "video", videoHeader(720))
+		w.taken()
+		if err := s.WriteChunk(frame(0, 10_000, true)); !errors.Is(err, ingest.ErrBitrate) {
+			t.Fatalf("WriteChunk = %v, want ErrBitrate", err)
+		}
+		w.check("close video", "close", "sess_1 bitrate, peak 0")
+		if n := w.s.KPIs(Filter{Org: "local"}, FiveMinutes).Totals.Errors["bitrate"]; n != 1 {
+			t.Errorf("%d sessions ended for their bitrate, want 1", n)
+		}
+	})
+}
+
 func TestStreamLabelIsCapped(t *testing.T) {
 	s := newStreams(100)
 	for i := range 100_000 {

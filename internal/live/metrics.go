@@ -54,7 +54,7 @@ func newMetrics(reg prometheus.Registerer, s *Service) *metrics {
 			Lateness: histogram("broadcastd_ingest_lateness_seconds", "How much later a chunk came than the timeliest of the last minute lets expect."),
 		},
 	}
-	for _, why := range []string{endFinished, endInterrupted, endLost, endFailed} {
+	for _, why := range []string{endFinished, endInterrupted, endLost, endFailed, endBitrate} {
 		m.ends.WithLabelValues(why)
 	}
 	if reg != nil {

@@ -242,6 +242,7 @@ const (
 	endFinished    = "finished"    // by the encoder or by request
 	endInterrupted = "interrupted" // the daemon stops
 	endLost        = "lost"        // the input did not return
+	endBitrate     = "bitrate"     // the input brought more than it may
 	endFailed      = "error"       // anything else
 )
 
@@ -253,6 +254,8 @@ func reasonOf(err error) string {
 		return endInterrupted
 	case errors.Is(err, ingest.ErrLost):
 		return endLost
+	case errors.Is(err, ingest.ErrBitrate):
+		return endBitrate
 	}
 	return endFailed
 }
@@ -271,7 +274,7 @@ func (s *Service) end(r *run, reason error) {
 	}
 	s.ended = append(s.ended, r)
 	s.forget(now)
-	if why == endLost || why == endFailed {
+	if why == endLost || why == endFailed || why == endBitrate {
 		s.add(r.place(), func(t *Totals) { t.Errors[why]++ })
 	}
 	s.mu.Unlock()
