@@ -87,22 +87,45 @@ const maxPosted = 8
 // started: nil when the peer left cleanly, context.Cause(ctx) when ctx ended,
 // else the *SessionError.
 func (s *Session) Run(ctx context.Context) error {
-	d := s.drv
+	if stop, ok := s.drv.start(ctx); ok {
+		s.drv.acceptStreams() // for most of a session's life
+		stop()
+	}
+	return s.drv.end(ctx)
+}
+
+// start opens the session and starts what reads it, but for the streams that the
+// peer opens. It reports whether there is something to read, and what stop does:
+// it returns when the session is over.
+//
+// It is apart from Run, as is end: what they need would stay on the stack below
+// acceptStreams, and the collector halves a stack only if less than a quarter is
+// in use.
+//
+//go:noinline
+func (d *driver) start(ctx context.Context) (stop func(), ok bool) {
 	d.ctx, d.cancel = context.WithCancelCause(context.Background())
 	d.begin()
-	if err := d.openControl(ctx); err == nil {
-		stop := context.AfterFunc(ctx, func() { s.call(evClose{wire.SessionNoError, "shutting down"}) })
-		d.spawn(d.acceptUniStreams)
-		s.loopFrom()
-		d.acceptStreams()
-		d.await()
-		stop()
-	} else {
-		d.do(s.core.handle(d.now(), evLost{err}))
+	if err := d.openControl(ctx); err != nil {
+		d.do(d.s.core.handle(d.now(), evLost{err}))
 		d.close()
+		return nil, false
 	}
+	release := context.AfterFunc(ctx, func() { d.s.call(evClose{wire.SessionNoError, "shutting down"}) })
+	d.spawn(d.acceptUniStreams)
+	d.s.loopFrom()
+	return func() {
+		d.await()
+		release()
+	}, true
+}
+
+// end waits for all that Run started, and returns what Run does.
+//
+//go:noinline
+func (d *driver) end(ctx context.Context) error {
 	d.wg.Wait()
-	se := s.core.err
+	se := d.s.core.err
 	d.finish(se)
 	switch {
 	case ctx.Err() != nil:

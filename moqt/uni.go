@@ -57,9 +57,22 @@ func (d *driver) accepted(recv ReceiveStream) {
 		return
 	}
 	d.spawn(func() {
-		ev, _ := d.readUni(u) // to the end, since Read waits
-		d.post(drvUniEnd{u.sid, ev})
+		ev, err := d.readUni(u) // to the end, since Read waits
+		if !errors.Is(err, errHandedOn) {
+			d.post(drvUniEnd{u.sid, ev})
+		}
 	})
+}
+
+// errHandedOn says that another goroutine reads the stream from here on.
+var errHandedOn = errors.New("moqt: handed on")
+
+// readControl reads the peer's control stream from behind its header to its end.
+// It is a goroutine of its own, because most sessions wait here for all their
+// life: the stack on which the header was read has grown, and this one has not.
+func (d *driver) readControl(u *uni) {
+	_ = d.read(u.sid, u.recv, make([]byte, controlReadSize)) // the core was told why it ended
+	d.post(drvUniEnd{u.sid, nil})
 }
 
 // readUni reads u to its end, and returns what to tell the core of that. Where
@@ -74,6 +87,10 @@ func (d *driver) readUni(u *uni) (event, error) {
 			u.state = uniControl
 			if !d.post(evControl{u.sid}) || !d.post(evBytes{u.sid, u.in.rest}) {
 				return nil, nil
+			}
+			if d.steps == nil {
+				d.spawn(func() { d.readControl(u) })
+				return nil, errHandedOn
 			}
 		case wire.StreamSubgroup:
 			u.state = uniVerdict

@@ -155,8 +155,9 @@ func (s *Server) serve(ctx context.Context, qc *quic.Conn) {
 		newH3Server(s, qc).serve(ctx)
 		return
 	}
-	if s.established(qc) {
-		s.serveQUIC(ctx, qc)
+	if conn := s.accept(qc); conn != nil {
+		s.handle(ctx, conn)
+		conn.wait()
 	}
 }
 
@@ -183,14 +184,20 @@ func (s *Server) established(qc *quic.Conn) bool {
 	return true
 }
 
-func (s *Server) serveQUIC(ctx context.Context, qc *quic.Conn) {
+// accept waits for the handshake and returns the connection, nil if it failed or
+// is not one for MoQT.
+//
+//go:noinline
+func (s *Server) accept(qc *quic.Conn) *quicConn {
+	if !s.established(qc) {
+		return nil
+	}
 	conn := newQUICConn(qc, false)
 	if !takesDatagrams(qc) {
 		_ = conn.CloseWithError(wire.SessionProtocolViolation, "QUIC datagrams are required (section 3.1)")
-		return
+		return nil
 	}
-	s.handle(ctx, conn)
-	conn.wait()
+	return conn
 }
 
 // handle runs Config.Handle and closes what it left open.
