@@ -107,20 +107,20 @@ func checkPulls(pulls []config.Pull) error {
 	return nil
 }
 
-// pull feeds one presentation of the settings, as an input like any other: a
-// pull that fails is begun again, and within the grace it continues its
-// broadcast. It is over when the presentation is, or when somebody else has
-// taken the name; the server goes on.
-func (s *server) pull(ctx context.Context, p config.Pull) error {
-	log := s.log.With("pull", p.Name)
+// pull feeds one presentation as the input name, like any other: a pull that
+// fails is begun again, and within the grace it continues its broadcast. It is
+// over when the presentation is, when somebody else has taken the name, or when
+// somebody has ended the session; the server goes on.
+func (s *server) pull(ctx context.Context, name string, p pulling) error {
+	log := s.log.With("pull", name)
 	wait := pullAgain
 	for {
 		began := time.Now()
-		err := s.pullOnce(ctx, p, log)
+		err := s.pullOnce(ctx, name, p, log)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err == nil || errors.Is(err, ingest.ErrReplaced) {
+		if err == nil || errors.Is(err, ingest.ErrReplaced) || errors.Is(err, ingest.ErrEnded) {
 			log.Info("pull ended", "reason", cmpErr(err, errEndOfPresentation))
 			<-ctx.Done()
 			return context.Cause(ctx)
@@ -138,12 +138,12 @@ func (s *server) pull(ctx context.Context, p config.Pull) error {
 	}
 }
 
-func (s *server) pullOnce(ctx context.Context, p config.Pull, log *slog.Logger) error {
-	puller, protocol, err := ofSettings(p, s.cfg.PullAllow).source(log)
+func (s *server) pullOnce(ctx context.Context, name string, p pulling, log *slog.Logger) error {
+	puller, protocol, err := p.source(log)
 	if err != nil {
 		return err
 	}
-	conn := s.sessions.Connect(p.Name, ingest.Peer{Addr: "pull", Protocol: protocol})
+	conn := s.sessions.Connect(name, ingest.Peer{Addr: "pull", Protocol: protocol})
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() { // somebody else may take the name

@@ -315,8 +315,9 @@ func (s *server) run(ctx context.Context) error {
 		inputs.Go(func() error { return s.demo(inputsCtx) })
 	}
 	for _, p := range s.cfg.Pulls {
-		inputs.Go(func() error { return s.pull(inputsCtx, p) })
+		inputs.Go(func() error { return s.pull(inputsCtx, p.Name, ofSettings(p, s.cfg.PullAllow)) })
 	}
+	inputs.Go(func() error { return s.pullInputs(inputsCtx) })
 	s.serveRTMP(net, netCtx)
 	s.serveSRT(net, netCtx)
 	if s.on.http != nil {

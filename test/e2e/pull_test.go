@@ -106,6 +106,52 @@ func TestConfiguredPull(t *testing.T) {
 	}
 }
 
+// TestInputPull has the daemon pull for live inputs: what the API is given is
+// pulled at once where pull.allow lets it, and refused by name where not.
+func TestInputPull(t *testing.T) {
+	t.Parallel()
+	source := filepath.Join(t.TempDir(), "source.mp4")
+	args := append(harness.TestPicture{Duration: 30 * time.Second, Fast: true}.Args(), harness.FMP4()...)
+	if err := harness.FFmpeg(t, append(args, source)...).Wait(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	url := hlsLive(t, source, "mpegts")
+	harness.Eventually(t, 10*time.Second, "the playlist", exists(url))
+	said := func(d *harness.Daemon, text string) func(context.Context) error {
+		return func(context.Context) error {
+			if !strings.Contains(d.Log(), text) {
+				return errors.New("the log does not say it")
+			}
+			return nil
+		}
+	}
+	settings := map[string]any{"pull": url + "?secret=hunter2"}
+	env := map[string]string{"BROADCASTD_ADMIN_KEY": rtmpAdminKey}
+	closed := harness.Start(t, harness.Options{Env: env})
+	makeInput(t, closed, "hls", settings)
+	harness.Eventually(t, 10*time.Second, "the refusal", said(closed, "add 127.0.0.1/32 to pull.allow"))
+
+	env["BROADCASTD_PULL__ALLOW"] = "127.0.0.1"
+	d := harness.Start(t, harness.Options{Env: env})
+	in := makeInput(t, d, "hls", settings)
+	is := func(status string) func(context.Context) error {
+		return func(context.Context) error {
+			var now struct{ Status string }
+			if apiCall(t, d, http.MethodGet, "/api/v1/live-inputs/"+in.ID, nil, &now); now.Status != status {
+				return errors.New("the input is " + now.Status)
+			}
+			return nil
+		}
+	}
+	harness.Eventually(t, 15*time.Second, "the pull", is("live"))
+	apiCall(t, d, http.MethodPatch, "/api/v1/live-inputs/"+in.ID, []byte(`{"settings":{"pull":""}}`), new(struct{}))
+	harness.Eventually(t, 10*time.Second, "the end of the pull", said(d, "the input's settings changed"))
+	harness.Eventually(t, 15*time.Second, "the end of the broadcast", is("idle"))
+	if strings.Contains(d.Log()+closed.Log(), "hunter2") {
+		t.Error("the log holds the query of the URL")
+	}
+}
+
 // exists reports when a URL answers 200.
 func exists(url string) func(context.Context) error {
 	return func(ctx context.Context) error {
