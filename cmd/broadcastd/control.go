@@ -37,14 +37,9 @@ func (s *server) openControl() (*control.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := control.Open(context.Background(), control.Config{
-		Store: s.store, Secrets: secrets, AdminKey: s.adminKey, PublicRelay: s.publicRelay(), Log: s.log,
+	return control.Open(context.Background(), control.Config{
+		Store: s.store, Secrets: secrets, AdminKey: s.adminKey, PublicRelay: s.publicRelay(), ImportFrom: s.cfg.StateDir, Log: s.log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	_, err = c.ImportKeys(context.Background(), s.cfg.StateDir) // once: it moves the files away
-	return c, err
 }
 
 // publicRelay returns the base of the URLs that viewers play, which have the

@@ -33,9 +33,12 @@ type Config struct {
 	// moq://media.example:4443: the base of the URLs of playback tokens. Empty
 	// leaves the URLs out.
 	PublicRelay string
-	Limits      Limits
-	Now         func() time.Time // nil means time.Now
-	Log         *slog.Logger     // nil discards
+	// ImportFrom is a state directory whose keys that are files ImportKeys takes
+	// over. Empty: none.
+	ImportFrom string
+	Limits     Limits
+	Now        func() time.Time // nil means time.Now
+	Log        *slog.Logger     // nil discards
 }
 
 // Limits bound what is kept. Zero fields mean the defaults.
@@ -126,6 +129,11 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if err := errors.Join(s.load(ctx), s.openEvents(ctx)); err != nil {
 		return nil, err
+	}
+	if cfg.ImportFrom != "" {
+		if _, err := s.ImportKeys(ctx, cfg.ImportFrom); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.heal(ctx); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,9 @@ func (s *Service) ImportKeys(ctx context.Context, stateDir string) (imported int
 	if len(files) > maxKeyFiles {
 		return 0, fmt.Errorf("control: import keys: %s holds %d, at most %d are taken", dir, len(files), maxKeyFiles)
 	}
+	slices.SortStableFunc(files, func(a, b string) int { // signing keys first: their organisation needs no other then
+		return signingFile(b) - signingFile(a)
+	})
 	pepper, _ := readSecret(filepath.Join(dir, oldPepper)) // stream keys need it, others do not
 	var faults []error
 	for _, path := range files {
@@ -90,6 +94,14 @@ func (s *Service) ImportKeys(ctx context.Context, stateDir string) (imported int
 	}
 	s.cfg.Log.Info("keys imported into the store; remove the folder when no older version will need it", "keys", imported, "folder", done)
 	return imported, syncDir(stateDir)
+}
+
+// signingFile is 1 for the path of a signing key, and 0 for others.
+func signingFile(path string) int {
+	if strings.HasPrefix(filepath.Base(path), "k_") {
+		return 1
+	}
+	return 0
 }
 
 // importKey takes over one file. samePepper says that its hash, if it has one, is

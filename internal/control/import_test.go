@@ -94,6 +94,42 @@ func TestImportKeys(t *testing.T) {
 	}
 }
 
+// TestImportedKeysSign: a state directory of an earlier version gets no signing
+// key of its own on top, which would sign what holders of the old ones refuse.
+func TestImportedKeysSign(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		without []string
+		want    int // keys, and whether a new one signs
+		fresh   bool
+	}{
+		{"keys that sign", nil, 3, false},
+		{"none but a revoked one", []string{fileEd25519, fileRS256}, 2, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := oldState(t)
+			for _, id := range tt.without {
+				if err := os.Remove(filepath.Join(dir, "keys", id+".json")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			secrets, err := control.OpenSecrets(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := controltest.Open(t, control.Config{Secrets: secrets, ImportFrom: dir})
+			keys, err := s.SigningKeys(t.Context(), control.LocalOrg, control.Page{})
+			if err != nil || len(keys.Items) != tt.want {
+				t.Errorf("SigningKeys = %+v, %v, want %d", keys.Items, err, tt.want)
+			}
+			tok, err := s.MintPlaybackToken(t.Context(), "stream/local/cam", control.TokenOptions{})
+			if imported := tok.KeyID == fileEd25519 || tok.KeyID == fileRS256; err != nil || imported == tt.fresh {
+				t.Errorf("MintPlaybackToken signs with %s, %v", tok.KeyID, err)
+			}
+		})
+	}
+}
+
 // TestImportFaults: a file that cannot be taken over is named, keeps none of the
 // others back, and the folder stays.
 func TestImportFaults(t *testing.T) {

@@ -63,7 +63,8 @@ func (s *Service) EnsureOrg(ctx context.Context, p Principal, id string) error {
 	return s.makeOrg(ctx, id)
 }
 
-// makeOrg makes an organisation with its first signing key. An organisation
+// makeOrg makes an organisation with its first signing key, unless one was
+// imported, which goes on to sign: others may hold its public half. An organisation
 // that a crash left without one gets it at the next Open.
 func (s *Service) makeOrg(ctx context.Context, id string) error {
 	if _, ok := get(s, s.orgs, id); ok {
@@ -80,8 +81,10 @@ func (s *Service) makeOrg(ctx context.Context, id string) error {
 		}
 		return err
 	}
-	if _, err := s.CreateSigningKey(ctx, id, ""); err != nil {
-		return err
+	if _, err := s.signer(id, ""); err != nil { // none was imported
+		if _, err := s.CreateSigningKey(ctx, id, ""); err != nil {
+			return err
+		}
 	}
 	return s.Emit(ctx, Event{Type: "org.created", Org: id})
 }
