@@ -50,7 +50,7 @@ func description(version string) huma.Config {
 				{Name: "Server", Description: "The server itself."},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:                      map[string]huma.Format{"application/json": edge.JSON(), "json": edge.JSON()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{edge.Ours},

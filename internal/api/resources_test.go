@@ -164,6 +164,7 @@ func TestRefusals(t *testing.T) {
 		{"a namespace that is none", "POST", "/playback-url", `{"namespace":"local/cam"}`, nil, 422, "body.namespace"},
 		{"a signing key that is none", "POST", "/playback-url", `{"namespace":"stream/local/cam","key":"k_x"}`, nil, 404, "k_x"},
 		{"too long a life", "POST", "/playback-url", `{"namespace":"stream/local/cam","ttlSeconds":9000000000000000000}`, nil, 422, "body.ttlSeconds"},
+		{"a number for no machine", "POST", of + "/playback-url", `{"ttlSeconds":1e30}`, nil, 422, "ttlSeconds: the number 1e30 is out of range"},
 		{"an address that is none", "POST", of + "/playback-url", `{"ip":"here"}`, nil, 422, "body.ip"},
 		{"a key in the past", "POST", "/api-keys", `{"name":"x","expiresAt":"2020-01-01T00:00:00Z"}`, nil, 422, "body.expiresAt"},
 		{"a scope that is none", "POST", "/api-keys", `{"name":"x","scopes":["streams:eat"]}`, nil, 422, "body.scopes"},

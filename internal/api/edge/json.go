@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,6 +74,19 @@ func checkValue(d *json.Decoder, field string, depth int) *Fault {
 		return syntaxError(d, field, err)
 	}
 	return nil
+}
+
+// JSON is huma's JSON with refusals that name no types of Go.
+func JSON() huma.Format {
+	f := huma.DefaultJSONFormat
+	f.Unmarshal = func(body []byte, v any) error {
+		err := json.Unmarshal(body, v)
+		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its schema lets it pass
+			return fmt.Errorf("%s: the %s is out of range", cmp.Or(e.Field, "the body"), e.Value)
+		}
+		return err
+	}
+	return f
 }
 
 func syntaxError(d *json.Decoder, field string, err error) *Fault {
