@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/broadcastd/broadcastd/internal/control/sealing"
 )
 
 // An APIKey lets a program use the API. Its secret is not kept.
@@ -77,7 +79,7 @@ func (s *Service) CreateAPIKey(ctx context.Context, n NewAPIKey) (key APIKey, cl
 	id, secret := randomText(idBytes), randomText(secretBytes)
 	r, err := create(ctx, s, s.apiKeys, apiKeyRecord{
 		ID: apiKeyID + id, Name: n.Name, Orgs: slices.Clone(n.Orgs), Scopes: slices.Clone(n.Scopes),
-		Hash: hex.EncodeToString(s.cfg.Secrets.hash("api", secret)), Created: s.now(), Expires: n.Expires.UTC(),
+		Hash: hex.EncodeToString(s.cfg.Secrets.Hash("api", secret)), Created: s.now(), Expires: n.Expires.UTC(),
 	})
 	if err != nil {
 		return APIKey{}, "", err
@@ -176,16 +178,16 @@ func (s *Service) Authenticate(_ context.Context, cleartext string) (Principal, 
 	if len(cleartext) > maxCredential {
 		return Principal{}, errUnauthenticated
 	}
-	admin := subtle.ConstantTimeCompare(s.cfg.Secrets.hash("admin", cleartext), s.admin) == 1
+	admin := subtle.ConstantTimeCompare(s.cfg.Secrets.Hash("admin", cleartext), s.admin) == 1
 	rest, isKey := strings.CutPrefix(cleartext, apiKeyPrefix)
 	id, secret, _ := strings.Cut(rest, "_")
 	id = apiKeyID + id
 	r, known := get(s, s.apiKeys, id)
 	want, err := hex.DecodeString(r.rec.Hash)
 	if err != nil || len(want) == 0 {
-		want = make([]byte, secretSize) // so that the comparison takes its time
+		want = make([]byte, sealing.Size) // so that the comparison takes its time
 	}
-	same := subtle.ConstantTimeCompare(s.cfg.Secrets.hash("api", secret), want) == 1
+	same := subtle.ConstantTimeCompare(s.cfg.Secrets.Hash("api", secret), want) == 1
 	if admin {
 		return Principal{Admin: true, Orgs: []string{AnyOrg}, Scopes: []Scope{"*"}}, nil
 	}

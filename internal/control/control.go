@@ -106,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("control: Config.Store is missing")
 	}
-	if err := cfg.Secrets.check(); err != nil {
+	if err := cfg.Secrets.Check(); err != nil {
 		return nil, err
 	}
 	if cfg.Now == nil {
@@ -121,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		runs: make(map[string]*runs), fed: make(map[string]bool), used: make(map[string]time.Time),
 	}
 	if cfg.AdminKey != "" {
-		s.admin = cfg.Secrets.hash("admin", cfg.AdminKey)
+		s.admin = cfg.Secrets.Hash("admin", cfg.AdminKey)
 	}
 	s.makeTables()
 	if err := s.checkSecrets(ctx); err != nil {

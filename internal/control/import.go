@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/internal/auth"
+	"github.com/broadcastd/broadcastd/internal/control/sealing"
 )
 
 // Before there was a store, keys were files, one JSON object each in a folder of
@@ -71,7 +72,7 @@ func (s *Service) ImportKeys(ctx context.Context, stateDir string) (imported int
 	slices.SortStableFunc(files, func(a, b string) int { // signing keys first: their organisation needs no other then
 		return signingFile(b) - signingFile(a)
 	})
-	pepper, _ := readSecret(filepath.Join(dir, oldPepper)) // stream keys need it, others do not
+	pepper, _ := sealing.ReadFile(filepath.Join(dir, oldPepper)) // stream keys need it, others do not
 	var faults []error
 	for _, path := range files {
 		made, err := s.importKey(ctx, path, bytes.Equal(pepper, s.cfg.Secrets.Pepper))
@@ -93,7 +94,7 @@ func (s *Service) ImportKeys(ctx context.Context, stateDir string) (imported int
 		return imported, fmt.Errorf("control: import keys: %w", err)
 	}
 	s.cfg.Log.Info("keys imported into the store; remove the folder when no older version will need it", "keys", imported, "folder", done)
-	return imported, syncDir(stateDir)
+	return imported, sealing.SyncDir(stateDir)
 }
 
 // signingFile is 1 for the path of a signing key, and 0 for others.
@@ -124,11 +125,11 @@ func (s *Service) importKey(ctx context.Context, path string, samePepper bool) (
 		if err != nil {
 			return false, err
 		}
-		if hash, err := hex.DecodeString(k.Hash); err != nil || len(hash) != secretSize {
+		if hash, err := hex.DecodeString(k.Hash); err != nil || len(hash) != sealing.Size {
 			return false, errors.New("its hash is none")
 		}
 		if !samePepper {
-			return false, fmt.Errorf("its hash was made with %s of its folder, which is not %s", oldPepper, pepperFile)
+			return false, fmt.Errorf("its hash was made with %s of its folder, which is not %s", oldPepper, sealing.PepperFile)
 		}
 		if err := s.makeOrg(ctx, org); err != nil {
 			return false, err
@@ -183,7 +184,7 @@ func (s *Service) importSigning(k fileKey) (signingKeyRecord, error) {
 		if private == nil {
 			return signingKeyRecord{}, errors.New("its private key is not PEM")
 		}
-		rec.Private = s.cfg.Secrets.seal(k.ID, "private", private.Bytes)
+		rec.Private = s.cfg.Secrets.Seal(k.ID, "private", private.Bytes)
 	}
 	if err := s.openSigningKey(&rec); err != nil {
 		return signingKeyRecord{}, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/internal/auth"
+	"github.com/broadcastd/broadcastd/internal/control/sealing"
 )
 
 // A LiveInput is a configured place to publish.
@@ -69,18 +70,18 @@ type InputSettings struct {
 // inputRecord is how a live input is kept. Its stream key is part of it, so that
 // there is never one without the other.
 type inputRecord struct {
-	ID          string        `json:"id"`
-	External    string        `json:"externalId"`
-	Org         string        `json:"org"`
-	Name        string        `json:"name"`
-	Ingest      auth.Ingest   `json:"ingest"`
-	Settings    InputSettings `json:"settings"`
-	Backup      *sealed       `json:"backup,omitempty"`
-	Pull        *sealed       `json:"pull,omitempty"`
-	Key         inputKey      `json:"key"`
-	Passphrases []*sealed     `json:"passphrases,omitempty"` // the newest first
-	Created     time.Time     `json:"created"`
-	Updated     time.Time     `json:"updated"`
+	ID          string         `json:"id"`
+	External    string         `json:"externalId"`
+	Org         string         `json:"org"`
+	Name        string         `json:"name"`
+	Ingest      auth.Ingest    `json:"ingest"`
+	Settings    InputSettings  `json:"settings"`
+	Backup      *sealing.Box   `json:"backup,omitempty"`
+	Pull        *sealing.Box   `json:"pull,omitempty"`
+	Key         inputKey       `json:"key"`
+	Passphrases []*sealing.Box `json:"passphrases,omitempty"` // the newest first
+	Created     time.Time      `json:"created"`
+	Updated     time.Time      `json:"updated"`
 	// open is what was encrypted, readable.
 	open openedInput
 }
@@ -164,11 +165,11 @@ func (s *Service) setInput(rec *inputRecord, set InputSettings, name string) err
 	return nil
 }
 
-func (s *Service) sealText(record, field, text string) *sealed {
+func (s *Service) sealText(record, field, text string) *sealing.Box {
 	if text == "" {
 		return nil
 	}
-	return s.cfg.Secrets.seal(record, field, []byte(text))
+	return s.cfg.Secrets.Seal(record, field, []byte(text))
 }
 
 // The bounds of what can be set.
@@ -226,23 +227,23 @@ func checkURL(field, text string) error {
 
 // openInput checks a record and reads what is encrypted in it.
 func (s *Service) openInput(rec *inputRecord) error {
-	pull, err := s.cfg.Secrets.unseal(rec.ID, "pull", rec.Pull)
+	pull, err := s.cfg.Secrets.Unseal(rec.ID, "pull", rec.Pull)
 	if err != nil {
 		return err
 	}
-	backup, err := s.cfg.Secrets.unseal(rec.ID, "backup", rec.Backup)
+	backup, err := s.cfg.Secrets.Unseal(rec.ID, "backup", rec.Backup)
 	if err != nil {
 		return err
 	}
 	rec.open = openedInput{pull: string(pull), backup: string(backup)}
 	for _, box := range rec.Passphrases {
-		text, err := s.cfg.Secrets.unseal(rec.ID, "passphrase", box)
+		text, err := s.cfg.Secrets.Unseal(rec.ID, "passphrase", box)
 		if err != nil {
 			return err
 		}
 		rec.open.passphrases = append(rec.open.passphrases, string(text))
 	}
-	if hash, err := hex.DecodeString(rec.Key.Hash); err != nil || len(hash) != secretSize || rec.Key.ID == "" || rec.External == "" || rec.Org == "" {
+	if hash, err := hex.DecodeString(rec.Key.Hash); err != nil || len(hash) != sealing.Size || rec.Key.ID == "" || rec.External == "" || rec.Org == "" {
 		return invalid("", "it lacks its key, its external id or its organisation")
 	}
 	return nil
@@ -354,7 +355,7 @@ func (s *Service) SetPassphrase(ctx context.Context, id, passphrase string) (Liv
 	return s.changeInput(ctx, id, 0, "input.passphrase_changed", func(rec *inputRecord) error {
 		rec.Passphrases = nil
 		if passphrase != "" {
-			rec.Passphrases = []*sealed{s.sealText(rec.ID, "passphrase", passphrase)}
+			rec.Passphrases = []*sealing.Box{s.sealText(rec.ID, "passphrase", passphrase)}
 		}
 		rec.open.passphrases = nil
 		return nil
@@ -366,7 +367,7 @@ func (s *Service) SetPassphrase(ctx context.Context, id, passphrase string) (Liv
 func (s *Service) RotatePassphrase(ctx context.Context, id string) (in LiveInput, passphrase string, err error) {
 	in, err = s.changeInput(ctx, id, 0, "input.passphrase_changed", func(rec *inputRecord) error {
 		passphrase = randomText(secretBytes)
-		rec.Passphrases = append([]*sealed{s.sealText(rec.ID, "passphrase", passphrase)}, rec.Passphrases...)
+		rec.Passphrases = append([]*sealing.Box{s.sealText(rec.ID, "passphrase", passphrase)}, rec.Passphrases...)
 		rec.Passphrases = rec.Passphrases[:min(2, len(rec.Passphrases))]
 		return nil
 	})

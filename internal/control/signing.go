@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/broadcastd/broadcastd/internal/auth"
+	"github.com/broadcastd/broadcastd/internal/control/sealing"
 )
 
 // A SigningKey signs playback tokens.
@@ -43,7 +44,7 @@ type signingKeyRecord struct {
 	Org         string         `json:"org"`
 	Alg         auth.Algorithm `json:"alg"`
 	Public      []byte         `json:"public"`            // PKIX, DER
-	Private     *sealed        `json:"private,omitempty"` // PKCS #8, DER
+	Private     *sealing.Box   `json:"private,omitempty"` // PKCS #8, DER
 	Created     time.Time      `json:"created"`
 	Deactivated time.Time      `json:"deactivated,omitzero"`
 	// public is Public, parsed; private gives Private, which takes a while.
@@ -98,7 +99,7 @@ func (s *Service) signingRecord(id, org string, alg auth.Algorithm, private cryp
 		return signingKeyRecord{}, fmt.Errorf("control: make a signing key: %w", err)
 	}
 	return signingKeyRecord{
-		ID: id, Org: org, Alg: alg, Public: public, Private: s.cfg.Secrets.seal(id, "private", secret), Created: s.now(),
+		ID: id, Org: org, Alg: alg, Public: public, Private: s.cfg.Secrets.Seal(id, "private", secret), Created: s.now(),
 	}, nil
 }
 
@@ -119,11 +120,11 @@ func (s *Service) openSigningKey(rec *signingKeyRecord) error {
 	return nil
 }
 
-func (s *Service) openPrivate(id string, box *sealed) (crypto.Signer, error) {
+func (s *Service) openPrivate(id string, box *sealing.Box) (crypto.Signer, error) {
 	if box == nil {
 		return nil, fail(Conflict, "the signing key %s cannot sign: its private half is not here", id)
 	}
-	secret, err := s.cfg.Secrets.unseal(id, "private", box)
+	secret, err := s.cfg.Secrets.Unseal(id, "private", box)
 	if err != nil {
 		return nil, err
 	}
