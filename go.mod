@@ -20,12 +20,10 @@ require (
 require (
 	github.com/abema/go-mp4 v1.7.1
 	github.com/benburkert/openpgp v0.0.0-20160410205803-c2471f86866c // indirect
-	github.com/bluenviron/gohlslib/v2 v2.4.4 // indirect
 	github.com/bluenviron/gortmplib v1.0.2
 	github.com/danielgtaylor/huma/v2 v2.37.2
 	github.com/datarhei/gosrt v0.11.0
 	github.com/google/uuid v1.6.0 // indirect
-	github.com/grafov/m3u8 v0.12.1 // indirect
 	go.etcd.io/bbolt v1.5.0
 	golang.org/x/sys v0.48.0
 )

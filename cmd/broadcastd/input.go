@@ -51,7 +51,7 @@ func addInputSettings(c *cobra.Command) *inputSettings {
 	s.set.BoolVar(&s.Record, "record", false, "keep what comes in (nothing acts on it yet)")
 	s.set.DurationVar(&s.startover, "startover-window", 0, "how far back viewers may go (nothing acts on it yet)")
 	s.set.StringVar(&s.Backup, "backup", "", "external `id` of the live input that goes out while the encoder brings nothing")
-	s.set.StringVar(&s.Pull, "pull", "", "`URL` to pull from (nothing acts on it yet)")
+	s.set.StringVar(&s.Pull, "pull", "", "`URL` of HLS to pull from")
 	return s
 }
 

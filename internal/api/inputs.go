@@ -43,7 +43,7 @@ type InputSettings struct {
 	Record                 bool     `json:"record,omitempty" doc:"Keep what comes in. Nothing acts on it yet"`
 	StartoverWindowSeconds int      `json:"startoverWindowSeconds,omitempty" minimum:"0" maximum:"86400" doc:"How far back viewers may go; 0: not at all. Nothing acts on it yet"`
 	Backup                 string   `json:"backup,omitempty" maxLength:"2048" doc:"External id of the live input of the same organisation whose media goes out while the encoder brings none. A URL is kept, shown without its user, password and query, and not fetched yet"`
-	Pull                   string   `json:"pull,omitempty" maxLength:"2048" doc:"URL to pull from. Shown without its user, password and query. Nothing acts on it yet"`
+	Pull                   string   `json:"pull,omitempty" maxLength:"2048" doc:"URL to pull from. Shown without its user, password and query"`
 }
 
 type (
