@@ -47,7 +47,7 @@ func TestRepeatedFragments(t *testing.T) {
 				if _, err := d.Write(bytes.Clone(b)); err != nil {
 					t.Fatal(err)
 				}
-				d.EndBody() //nolint:errcheck // some break off
+				d.EndBody()
 			}
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
