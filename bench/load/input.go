@@ -52,15 +52,6 @@ func inputs() []inputInfo {
 	}
 }
 
-// Inputs returns the inputs beside MoQ.
-func Inputs() []Input {
-	var list []Input
-	for _, in := range inputs() {
-		list = append(list, in.input)
-	}
-	return list
-}
-
 // InputNamed returns the input of a name that people use.
 func InputNamed(name string) (Input, error) {
 	if name == InputMoQ.String() {

@@ -12,10 +12,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files; then read the diff")
 
-// Update says whether the files are to be rewritten, for tests whose files are
-// read by others than Check too.
-func Update() bool { return *update }
-
 // Check fails t unless testdata/name holds got.
 func Check(t testing.TB, name string, got []byte) {
 	t.Helper()

@@ -120,19 +120,26 @@ func TestRTMPAdmission(t *testing.T) {
 	}
 }
 
-// TestRTMPReturns kills an encoder and starts it again: the recording goes on,
-// with all that came before and after, and the broadcast does not end.
+// TestRTMPReturns kills an encoder and starts it again.
 func TestRTMPReturns(t *testing.T) {
 	t.Parallel()
+	testReturns(t, func(d *harness.Daemon, p harness.TestPicture) *harness.Proc {
+		return pushRTMP(t, "rtmp://"+d.RTMP+"/live/cam", p)
+	})
+}
+
+// testReturns kills an encoder and starts it again: the recording goes on, with
+// what came before and all that came after, and the broadcast does not end.
+func testReturns(t *testing.T, push func(*harness.Daemon, harness.TestPicture) *harness.Proc) {
+	t.Helper()
 	d := harness.Start(t, harness.Options{Env: map[string]string{"BROADCASTD_INGEST__GRACE": "4s"}})
 	out := filepath.Join(t.TempDir(), "out.mp4")
 	rec := command(t, append([]string{"record", "--namespace", "stream/local/cam", "--output", out}, relayURL(t, d, "moqt")...)...)
-	url := "rtmp://" + d.RTMP + "/live/cam"
-	first := pushRTMP(t, url, harness.TestPicture{BFrames: 2})
+	first := push(d, harness.TestPicture{BFrames: 2})
 	d.WaitLive(t, "stream/local/cam", 15*time.Second)
 	pause(t, 2*time.Second)
 	first.Kill()
-	second := pushRTMP(t, url, harness.TestPicture{Duration: 3 * time.Second, BFrames: 2})
+	second := push(d, harness.TestPicture{Duration: 3 * time.Second, BFrames: 2})
 	d.WaitLog(regexp.MustCompile(`"input returned"|"input replaced by a newer connection"`), 10*time.Second)
 	if err := second.Wait(20 * time.Second); err != nil {
 		t.Fatalf("ffmpeg: %v\n%s", err, second.Log())
